@@ -1,0 +1,1 @@
+"""Plain values every layer speaks in. Imports nothing of the project."""

@@ -1,0 +1,107 @@
+"""The one error tree, and how its members look as OpenStack faults.
+
+    CascadeError
+    ├── Fault                 an answer for the client: status, fault name, message (4xx and our own 5xx)
+    │   └── NativeFault       an answer some real service already gave: passed on as it is
+    ├── SiteError             the site's fault, not the client's: counts for health
+    │   ├── SiteUnreachable   refused, reset, no route, breaker open
+    │   ├── SiteTimeout       the deadline passed
+    │   └── BadReply          wrong JSON, oversized, wrong type
+    ├── Conflict              a row changed under us: retry from the read
+    └── Terminal              a reconcile that must not be tried again; an operator has to look
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+
+class CascadeError(Exception):
+    """Root of everything Cascade raises on purpose."""
+
+
+class Fault(CascadeError):
+    """What the client is told. ``kind`` is the service's own fault name (``itemNotFound``, ``badRequest``...)."""
+
+    def __init__(
+        self, status: int, message: str, *, kind: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.kind = kind
+        self.headers = dict(headers or {})
+
+
+class NativeFault(CascadeError):
+    """A real service's own refusal, to be passed to the client unchanged but for ids and links."""
+
+    def __init__(self, status: int, body: bytes, headers: Mapping[str, str], target: str) -> None:
+        super().__init__(f"{target} answered {status}: {body[:200]!r}")
+        self.status = status
+        self.body = body
+        self.headers = dict(headers)
+        self.target = target
+
+
+class SiteError(CascadeError):
+    """A site (or the hub) failed us. ``target`` is its name: for logs and administrators, never for tenants."""
+
+    def __init__(self, target: str, message: str) -> None:
+        super().__init__(f"{target}: {message}")
+        self.target = target
+
+
+class SiteUnreachable(SiteError):
+    """No connection, or none attempted because the breaker is open."""
+
+
+class SiteTimeout(SiteError):
+    """The deadline passed with no complete answer; the request may or may not have been carried out."""
+
+
+class BadReply(SiteError):
+    """An answer that is not what the API promises: broken JSON, too large, 5xx where it must not be."""
+
+
+class Conflict(CascadeError):
+    """Somebody else changed the row first."""
+
+
+class Terminal(CascadeError):
+    """Do not retry; report."""
+
+
+# Nova and Cinder name their faults by status (nova/api/openstack/wsgi.py, Fault._fault_names).
+_COMPUTE_KINDS = {
+    400: "badRequest", 401: "unauthorized", 403: "forbidden", 404: "itemNotFound", 405: "badMethod",
+    409: "conflictingRequest", 413: "overLimit", 415: "badMediaType", 429: "overLimit", 501: "notImplemented",
+    503: "serviceUnavailable",
+}
+_NEUTRON_KINDS = {400: "BadRequest", 403: "PolicyNotAuthorized", 404: "NotFound", 409: "Conflict", 503: "ServiceUnavailable"}
+_TITLES = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
+           409: "Conflict", 413: "Request Entity Too Large", 415: "Unsupported Media Type",
+           500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout"}
+
+
+def fault_body(service: str, fault: Fault) -> tuple[bytes, str]:
+    """The body and content type the real ``service`` would use for this fault.
+
+    Services: compute, volume, network, image, identity, cascade (our admin API, Keystone's shape).
+    """
+    if service in ("compute", "volume"):
+        kind = fault.kind or _COMPUTE_KINDS.get(fault.status, "computeFault")
+        doc: object = {kind: {"code": fault.status, "message": fault.message}}
+    elif service == "network":
+        kind = fault.kind or _NEUTRON_KINDS.get(fault.status, "HTTPError")
+        doc = {"NeutronError": {"type": kind, "message": fault.message, "detail": ""}}
+    elif service == "image":
+        title = f"{fault.status} {_TITLES.get(fault.status, 'Error')}"
+        html = (f"<html>\n <head>\n  <title>{title}</title>\n </head>\n <body>\n  <h1>{title}</h1>\n"
+                f"  {fault.message}<br /><br />\n\n\n\n </body>\n</html>")
+        return html.encode(), "text/html; charset=UTF-8"
+    else:
+        title = _TITLES.get(fault.status, "Error")
+        doc = {"error": {"code": fault.status, "title": title, "message": fault.message}}
+    return json.dumps(doc).encode(), "application/json"

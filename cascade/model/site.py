@@ -1,0 +1,31 @@
+"""A site as every layer sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+HUB = "hub"
+"""The target name of the hub. No site may be called so."""
+
+Identity = Literal["mapped", "shared"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Site:
+    """One row of the sites table; changed only through the admin API."""
+
+    name: str
+    """Also its default availability zone's name north."""
+    number: int
+    """Small, unique, never used again: carried in integer ids (model.ids)."""
+    cloud: str
+    """Entry of clouds.yaml."""
+    identity: Identity = "mapped"
+    enabled: bool = True
+    draining: bool = False
+    zones: Mapping[str, str] = field(default_factory=dict)
+    """Site zone -> north zone, for zones whose north name is not simply their own; the default zone maps to ``name``."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Per-site settings: ``wan_physnet``, ``external_network``, ``default_zone``..."""
