@@ -1,0 +1,65 @@
+"""Every option, with unit and reason. Read once into a ``Conf``; passed on, never global."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from oslo_config import cfg
+
+DEFAULT = [
+    cfg.StrOpt("listen", default="127.0.0.1:8780", help="Address and port the gateway listens on."),
+    cfg.StrOpt("public_url", default="http://127.0.0.1:8780",
+               help="The one URL users reach the gateway by; it stands in every link and in the catalogue."),
+    cfg.StrOpt("region", default="cascade",
+               help="Region of the hub's catalogue that users see. Endpoints of every other region are hidden from them."),
+    cfg.StrOpt("log_file", help="Log here (JSON lines) instead of standard error."),
+    cfg.StrOpt("log_level", default="info", choices=["debug", "info", "warning", "error"], help="Least severity logged."),
+    cfg.IntOpt("max_json_body", default=114688, help="Bytes; larger JSON bodies are refused with 413, as oslo's sizelimit does."),
+    cfg.FloatOpt("token_cache_time", default=60.0,
+                 help="Seconds a validated token is believed without asking Keystone again. A revocation through "
+                      "this process is seen at once, one through another process within this time."),
+    cfg.FloatOpt("list_deadline", default=2.5, help="Seconds a list over sites waits for the slowest site."),
+    cfg.FloatOpt("call_deadline", default=60.0, help="Seconds any single southbound call may take."),
+    cfg.StrOpt("policy_file", help="policy.yaml with overrides for the admin API."),
+]  # fmt: skip
+DATABASE = [
+    cfg.StrOpt("connection", default="sqlite+aiosqlite:///cascade.db", secret=True,
+               help="SQLAlchemy asyncio URL: sqlite+aiosqlite, postgresql+asyncpg or mysql+aiomysql."),
+]  # fmt: skip
+HUB = [cfg.StrOpt("cloud", default="hub", help="Entry of clouds.yaml with the service account at the hub.")]
+SITES = [
+    cfg.StrOpt("clouds_file", default="/etc/cascade/clouds.yaml", help="clouds.yaml with the hub's and the sites' accounts."),
+    cfg.FloatOpt("probe_interval", default=5.0, help="Seconds between two health probes of a quiet site."),
+    cfg.FloatOpt("probe_deadline", default=2.0, help="Seconds after which an unanswered probe has failed."),
+    cfg.IntOpt("fail_threshold", default=2, help="Consecutive failures after which a site counts as down."),
+    cfg.IntOpt("concurrency", default=32, help="Requests in flight per site; further ones wait within their deadline."),
+]  # fmt: skip
+SECRETS = [
+    cfg.StrOpt("master_key_file", default="/etc/cascade/master.key",
+               help="32 or more random bytes. Passwords of shadow users are derived from it and stored nowhere."),
+]  # fmt: skip
+PLACEMENT = [
+    cfg.StrOpt("spill", default="never", choices=["never", "capacity"],
+               help="May a request without a zone leave the project's home site when that site cannot take it?"),
+]  # fmt: skip
+GROUPS: dict[str | None, list[cfg.Opt]] = {
+    None: DEFAULT, "database": DATABASE, "hub": HUB, "sites": SITES, "secrets": SECRETS, "site_choice": PLACEMENT,
+}  # fmt: skip
+
+Conf = Any
+"""An ``oslo_config.cfg.ConfigOpts`` of our own; untyped upstream."""
+
+
+def load(args: Sequence[str], files: Sequence[str] | None = None) -> Conf:
+    """Parse files into a fresh ConfigOpts (``--config-file`` defaults to /etc/cascade/cascade.conf where that exists)."""
+    conf = cfg.ConfigOpts()
+    for group, opts in GROUPS.items():
+        conf.register_opts(opts, group=group)
+    conf(args=list(args), project="cascade", default_config_files=list(files) if files is not None else None)
+    return conf
+
+
+def list_opts() -> list[tuple[str | None, list[cfg.Opt]]]:
+    """For oslo-config-generator."""
+    return list(GROUPS.items())
