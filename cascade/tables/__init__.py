@@ -1,0 +1,1 @@
+"""The tables: what each path of each service is. Pure data."""

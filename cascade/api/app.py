@@ -1,0 +1,226 @@
+"""The front door: aiohttp in, one pipeline, faults in each service's own shape out.
+
+Order of the pipeline, and why: sanitise first (nothing below ever sees an unclean path or header), then discovery
+(needs no token), then the token, then the microversion, then the table row. Whatever no row names goes to the hub.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from cascade.api import identity as identity_api
+from cascade.api import versions
+from cascade.api.core import Core
+from cascade.api.forward import to_hub
+from cascade.api.request import Request, Response
+from cascade.api.sanitise import clean_headers, framing_fault, split_target
+from cascade.api.tokens import Invalid, Tokens, allowed
+from cascade.model.caller import Caller
+from cascade.model.errors import CascadeError, Fault, NativeFault, SiteError, SiteTimeout, fault_body
+from cascade.model.table import Row, find
+from cascade.model.trace import new_request_id, request_id
+
+log = structlog.get_logger(__name__)
+
+Handler = Callable[[Core, Request], Awaitable[Response]]
+NOBODY = Caller(
+    token="", user_id="", user_name="", user_domain_id="", project_id=None, project_name=None, project_domain_id=None,
+    roles=frozenset(), expires_at=0.0,
+)  # fmt: skip
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class Gateway:
+    """One process's north face."""
+
+    def __init__(
+        self,
+        core: Core,
+        tokens: Tokens,
+        tables: dict[str, tuple[Row, ...]],
+        handlers: dict[str, Handler],
+        *,
+        extra: dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]] | None = None,
+    ) -> None:
+        self.core, self.tokens, self.tables, self.handlers, self.extra = core, tokens, tables, handlers, extra or {}
+
+    def app(self) -> web.Application:
+        """The aiohttp application. The JSON size limit is ours, per kind of body, so aiohttp's is off."""
+        app = web.Application(client_max_size=0, handler_args={"auto_decompress": False})
+        app.router.add_route("*", "/{tail:.*}", self.serve)
+        return app
+
+    async def serve(self, http: web.Request) -> web.StreamResponse:
+        """One request, start to end; the one place that must contain every fault."""
+        rid = new_request_id()
+        reset = request_id.set(rid)
+        service, began, status = "", time.monotonic(), 500
+        structlog.contextvars.bind_contextvars(request_id=rid)
+        try:
+            path = http.raw_path.partition("?")[0]
+            for prefix, serve in self.extra.items():
+                if path == prefix or path.startswith(prefix + "/"):
+                    answer = await serve(http)
+                    status = answer.status
+                    return answer
+            try:
+                service, inner, params = split_target(http.raw_path)
+                answer = await self._send(http, rid, service, await self._answer(http, rid, service, inner, params))
+            except Fault as e:
+                service = getattr(e, "service", service)
+                answer = self._fault(rid, service, e)
+            except NativeFault as e:
+                answer = web.Response(status=e.status, body=e.body, headers=_native_headers(e, rid))
+            except SiteError as e:
+                log.warning("site failed the request", site=e.target, error=str(e))
+                answer = self._fault(rid, service, _site_fault(e))
+            except CascadeError as e:
+                log.error("request failed", exc_info=e)
+                answer = self._fault(rid, service, Fault(500, "The request could not be completed; see the log for its request id."))
+            status = answer.status
+            return answer
+        except (ConnectionResetError, asyncio.CancelledError):
+            status = 499
+            raise
+        except Exception:  # the last line: a bug of ours must not show a traceback, and must be in the log
+            log.exception("bug")
+            return self._fault(rid, service, Fault(500, "Unexpected error; see the log for its request id."))
+        finally:
+            log.info("request", method=http.method, path=http.path, service=service, status=status,
+                     seconds=round(time.monotonic() - began, 4))  # fmt: skip
+            structlog.contextvars.clear_contextvars()
+            request_id.reset(reset)
+
+    async def _answer(self, http: web.Request, rid: str, service: str, path: str, params: list[tuple[str, str]]) -> Response:
+        raw = {k.lower(): v for k, v in http.headers.items()}
+        if (bad := framing_fault(raw)) is not None:
+            raise bad
+        if not service:
+            if path == "/" and http.method in ("GET", "HEAD"):
+                public = self.core.conf.public_url.rstrip("/")
+                return Response.of({"services": {s: f"{public}/{s}" for s in self.tables}})
+            raise Fault(404, "The resource could not be found.")
+        if http.method not in _METHODS:
+            raise Fault(405, "The method is not allowed for the requested URL.")
+        headers = clean_headers(http.headers.items())
+        if versions.is_discovery(service, http.method, path):
+            return await versions.discovery(self.core, service, path, headers)
+        token = raw.get("x-auth-token") or raw.get("x-storage-token")
+        req = Request(service=service, method=http.method, path=path, params=params, headers=headers, caller=NOBODY, request_id=rid)
+        streamed = service == "image" and "json" not in headers.get("content-type", "json") and http.can_read_body
+        if streamed:
+            req.stream = _chunks(http)
+        else:
+            req.body = await _read(http, self.core.conf.max_json_body)
+        if service == "identity":
+            if token is not None and "x-subject-token" in raw:
+                req.headers = {**headers, "x-subject-token": raw["x-subject-token"]}
+            return await identity_api.identity(self.core, self.tokens, req, token)
+        return await self._authenticated(req, token)
+
+    async def _authenticated(self, req: Request, token: str | None) -> Response:
+        core = self.core
+        try:
+            req.caller = await self.tokens.validate(token)
+        except Invalid:
+            # The hub's own service says it, with its own headers; body and query are not its business then.
+            return await self._unauthenticated(req, token)
+        if not allowed(req.caller.access_rules, req.service, req.method, req.path):
+            raise Fault(401, "The request you have made requires authentication.", kind="unauthorized")
+        req.path = _below_version(req)
+        if req.service in ("compute", "volume"):
+            req.version = versions.requested(req.headers, req.service, core.discovery.window(req.service))
+            if req.version is None:
+                return await to_hub(core, req)
+        if req.caller.project_id is None:
+            return await to_hub(core, req)  # system, domain and unscoped tokens: the real service's own judgement
+        found = find(self.tables[req.service], req.method, req.path)
+        if found is None:
+            return await to_hub(core, req)
+        req.row, req.match = found
+        return await self.handlers[req.row.handler or req.row.kind.value](core, req)
+
+    async def _unauthenticated(self, req: Request, token: str | None) -> Response:
+        from cascade.api.forward import from_hub
+
+        headers = {"x-auth-token": token} if token else {}
+        path = req.path if req.service != "compute" or req.path.startswith("/v") else "/v2.1" + req.path
+        reply = await self.core.south.anonymous("hub", req.service, "GET", path, headers=headers, rooted=True)
+        if reply.status == 401:
+            return from_hub(self.core, reply)
+        raise Fault(401, "The request you have made requires authentication.", kind="unauthorized")
+
+    async def _send(self, http: web.Request, rid: str, service: str, answer: Response) -> web.StreamResponse:
+        headers = {**answer.headers, "X-Openstack-Request-Id": rid}
+        if service == "compute":
+            headers["X-Compute-Request-Id"] = rid
+        if answer.stream is None:
+            return web.Response(status=answer.status, body=answer.body, headers=headers)
+        out = web.StreamResponse(status=answer.status, headers=headers)
+        await out.prepare(http)
+        async for chunk in answer.stream:
+            await out.write(chunk)
+        await out.write_eof()
+        return out
+
+    def _fault(self, rid: str, service: str, fault: Fault) -> web.Response:
+        body, kind = fault_body(service or "cascade", fault)
+        return web.Response(
+            status=fault.status, body=body, headers={**fault.headers, "Content-Type": kind, "X-Openstack-Request-Id": rid}
+        )
+
+
+def _below_version(req: Request) -> str:
+    """The path below the version root; the project id of Cinder's (and old Nova's) URLs is checked and taken out."""
+    path = req.path
+    if req.service in ("network", "image"):
+        return path
+    head, _, rest = path[1:].partition("/")
+    if not head.startswith("v"):
+        return path
+    first, _, below = rest.partition("/")
+    if first and first == req.caller.project_id:
+        rest = below
+    return "/" + rest
+
+
+async def _read(http: web.Request, limit: int) -> bytes:
+    """The whole body within ``limit`` bytes. Raises Fault 413 without reading the rest."""
+    if http.content_length is not None and http.content_length > limit:
+        raise Fault(413, "Request is too large.")
+    out = bytearray()
+    async for chunk in http.content.iter_chunked(65536):
+        out += chunk
+        if len(out) > limit:
+            raise Fault(413, "Request is too large.")
+    return bytes(out)
+
+
+async def _chunks(http: web.Request) -> AsyncIterator[bytes]:
+    async for chunk in http.content.iter_chunked(65536):
+        yield chunk
+
+
+def _native_headers(e: NativeFault, rid: str) -> dict[str, str]:
+    return {"Content-Type": e.headers.get("content-type", "application/json"), "X-Openstack-Request-Id": rid}
+
+
+def _site_fault(e: SiteError) -> Fault:
+    """Tenants read that a zone does not answer; which address and why is in the log."""
+    where = "The identity, image or network service" if e.target == "hub" else f"Availability zone {e.target}"
+    late = isinstance(e, SiteTimeout)
+    return Fault(504 if late else 503, f"{where} is not available at the moment.", headers={"Retry-After": "10"})
+
+
+def run(gateway: Gateway, listen: str, ready: Callable[[], Any] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, letting requests in flight end."""
+    host, _, port = listen.rpartition(":")
+    web.run_app(gateway.app(), host=host.strip("[]"), port=int(port), print=None, access_log=None, shutdown_timeout=10.0)
+    if ready:
+        ready()

@@ -1,0 +1,125 @@
+"""One request to one target, and its answer on the way back: ids, zones, hosts and links in both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from cascade.api.core import Core
+from cascade.api.links import north_links, url_map
+from cascade.api.request import Params, Request, Response
+from cascade.model.caller import Caller
+from cascade.model.reply import Reply
+from cascade.routing import bodies, translate
+
+_NOT_SOUTH = ("openstack-api-version", "x-openstack-nova-api-version")
+
+
+async def to_hub(core: Core, req: Request, *, body: bytes | None = None, params: Params | None = None) -> Response:
+    """The hub's real service answers with the caller's own token."""
+    reply = await hub_reply(core, req, body=body, params=params)
+    return from_hub(core, reply)
+
+
+async def hub_reply(core: Core, req: Request, *, body: bytes | None = None, params: Params | None = None) -> Reply:
+    """The hub's bare answer."""
+    headers = {k: v for k, v in req.headers.items() if req.version is None or k not in _NOT_SOUTH}
+    return await core.south.call(
+        "hub", req.service, req.method, req.path, as_=req.caller, params=req.params if params is None else params,
+        body=req.body if body is None else body, headers=headers, version=req.version,
+    )  # fmt: skip
+
+
+def from_hub(core: Core, reply: Reply, body: bytes | None = None) -> Response:
+    """A hub answer with north links."""
+    answer = Response.passed(reply, north_links(core, "hub", reply.body if body is None else body))
+    for name in ("location", "www-authenticate"):
+        if name in answer.headers:
+            answer.headers[name] = north_links(core, "hub", answer.headers[name].encode()).decode()
+    return answer
+
+
+async def to_site(
+    core: Core, req: Request, site: str, *, doc: Any = None, params: Params | None = None, path: str | None = None
+) -> Response:
+    """Forward to a site as the caller, translated both ways."""
+    reply = await site_reply(core, req, site, doc=doc, params=params, path=path)
+    return await from_site(core, req, site, reply)
+
+
+async def site_reply(
+    core: Core,
+    req: Request,
+    site: str,
+    *,
+    doc: Any = None,
+    params: Params | None = None,
+    path: str | None = None,
+    version: str | None = None,
+    known: Mapping[str, str] | None = None,
+) -> Reply:
+    """The site's bare answer. ``doc`` replaces the body; ``known`` adds id pairs the caller was shown to own."""
+    path = req.path if path is None else path
+    params = req.params if params is None else params
+    raw: bytes = req.body
+    if doc is None and raw and (decoded := req.json()) is not None:
+        doc = decoded
+    ids = translate.tokens_text(path) | translate.tokens([v for _, v in params])
+    if doc is not None:
+        ids |= translate.tokens(doc)
+    mapping = {**await south_ids(core, site, ids, req.caller), **(known or {})}
+    where = core.sites.get(site)
+    if mapping:
+        path = translate.rewrite_text(path, mapping)
+        params = [(k, translate.rewrite_text(v, mapping)) for k, v in params]
+    if doc is not None:
+        doc = bodies.to_south(translate.rewrite(doc, mapping), site=where, service=req.service)
+        raw = msgspec.json.encode(doc)
+    params = bodies.params_to_south(params, site=where, service=req.service)
+    headers = {k: v for k, v in req.headers.items() if (req.version or version) is None or k not in _NOT_SOUTH}
+    return await core.south.call(
+        site, req.service, req.method, path, as_=req.caller, params=params, body=raw, headers=headers, version=version or req.version
+    )
+
+
+async def from_site(core: Core, req: Request, site: str, reply: Reply) -> Response:
+    """A site's answer made north."""
+    if req.row is not None and req.row.raw:
+        return Response.passed(reply)
+    if "json" in reply.headers.get("content-type", "") and reply.body:
+        doc = await north_doc(core, site, reply.json(), req.caller, req.service)
+        answer = Response.passed(reply, msgspec.json.encode(doc))
+    else:
+        mapping = await north_ids(core, site, translate.tokens_text(reply.body), req.caller)
+        answer = Response.passed(reply, translate.rewrite_text(north_links(core, site, reply.body), mapping))
+    for name in ("location", "www-authenticate"):
+        if name in answer.headers:
+            value = north_links(core, site, answer.headers[name].encode()).decode()
+            mapping = await north_ids(core, site, translate.tokens_text(value), req.caller)
+            answer.headers[name] = translate.rewrite_text(value, mapping)
+    return answer
+
+
+async def north_doc(core: Core, site: str, doc: Any, caller: Caller, service: str) -> Any:
+    """A decoded site document in north terms."""
+    mapping = await north_ids(core, site, translate.tokens(doc), caller)
+    urls = {a.decode(): b.decode() for a, b in url_map(core, site)}
+    return bodies.to_north(translate.rewrite(doc, mapping), site=core.sites.get(site), service=service, urls=urls)
+
+
+async def south_ids(core: Core, site: str, ids: Iterable[str], caller: Caller) -> dict[str, str]:
+    """north id -> site id, of the pairs the caller's project may name (R3.6: no confused deputy)."""
+    found = await core.store.pairs.to_site(site, list(ids)) if ids else {}
+    return {k: p.site_id for k, p in found.items() if p.site_id != k and _may_name(p.project_id, caller)}
+
+
+async def north_ids(core: Core, site: str, ids: Iterable[str], caller: Caller) -> dict[str, str]:
+    """site id -> north id."""
+    found = await core.store.pairs.to_hub(site, list(ids)) if ids else {}
+    return {k: p.hub_id for k, p in found.items() if p.hub_id != k}
+
+
+def _may_name(owner: str | None, caller: Caller) -> bool:
+    return owner is None or owner == caller.project_id or caller.is_admin

@@ -1,0 +1,81 @@
+"""What stands in front of everything: only clean paths and headers go on (design review 5.7, 5.8).
+
+The same normalised path is matched and forwarded, so nobody can name one thing to us and another to a site.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from urllib.parse import parse_qsl, unquote
+
+from cascade.model.errors import Fault
+
+SERVICES = ("identity", "compute", "volume", "network", "image")
+
+_DROPPED = frozenset((
+    # hop by hop (RFC 9110 7.6.1) and what describes this connection only
+    "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
+    "transfer-encoding", "upgrade", "host", "content-length", "accept-encoding", "expect", "cookie",
+    # what a site's own middleware would believe: http_proxy_to_wsgi, auth_token, method override
+    "forwarded", "x-real-ip", "x-service-token", "x-http-method-override", "x-method-override", "x-auth-token",
+    "x-storage-token", "x-tenant", "x-tenant-id", "x-tenant-name", "x-role", "x-is-admin-project", "openstack-identity-access-rules",
+    "x-openstack-request-id", "x-catalog", "x-service-catalog",
+))  # fmt: skip
+_DROPPED_PREFIXES = (
+    "x-forwarded-", "x-identity", "x-roles", "x-project", "x-user", "x-domain", "x-service-", "x-system", "x-cascade-",
+)  # fmt: skip
+_BAD = re.compile(r"%2f|%5c|%00|%0[ad]|%2e|\\|[\x00-\x20\x7f]", re.IGNORECASE)
+MAX_PATH = 4096
+"""Bytes; Keystone and Nova stop at uWSGI's buffer, far above what any of their own URLs needs."""
+
+
+def clean_headers(raw: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Lower-case names; of a repeated header the values are joined as HTTP allows."""
+    out: dict[str, str] = {}
+    for name, value in raw:
+        key = name.lower()
+        if key in _DROPPED or key.startswith(_DROPPED_PREFIXES):
+            continue
+        out[key] = f"{out[key]},{value}" if key in out else value
+    return out
+
+
+def split_target(target: str) -> tuple[str, str, list[tuple[str, str]]]:
+    """``(service or '', path below it, query parameters)`` of a request target in origin form.
+
+    Raises Fault 404 for a path no service would have (dot segments, empty segments, encoded slashes, controls),
+    400 for an absolute or over-long target.
+    """
+    path, _, query = target.partition("?")
+    if not path.startswith("/") or len(target) > MAX_PATH * 4 or len(path) > MAX_PATH:
+        raise Fault(400, "The request target is not acceptable.")
+    head, _, rest = path[1:].partition("/")
+    service = head if head in SERVICES else ""
+    inner = "/" + rest if service else path
+    if _BAD.search(path):
+        raise _NotAPath(service)
+    stripped = inner.rstrip("/")
+    segments = stripped.split("/")[1:] if stripped else []
+    if any(s in ("", ".", "..") or unquote(s) in (".", "..") for s in segments):
+        raise _NotAPath(service)
+    params = parse_qsl(query, keep_blank_values=True, max_num_fields=1000) if query else []
+    # A trailing slash is kept only on the bare root: Nova's and Cinder's routers treat "/servers/" as "/servers".
+    return service, stripped or "/", params
+
+
+class _NotAPath(Fault):
+    """404 that remembers its service, so that the fault has that service's shape."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__(404, "The resource could not be found.")
+        self.service = service
+
+
+def framing_fault(headers: Mapping[str, str]) -> Fault | None:
+    """Both framings at once is request smuggling; a compressed body is nothing any service takes."""
+    if "transfer-encoding" in headers and "content-length" in headers:
+        return Fault(400, "Both Content-Length and Transfer-Encoding are given.")
+    if headers.get("content-encoding", "identity").lower() not in ("", "identity"):
+        return Fault(415, "Content-Encoding is not supported.")
+    return None

@@ -1,0 +1,107 @@
+"""Version discovery documents and microversions: what every enabled site and the hub honour, and no more.
+
+``latest`` is resolved here, so that every target is asked in one explicit version (design review 3.4).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from cascade.api.core import Core
+from cascade.api.links import north_links
+from cascade.api.request import Response
+from cascade.model.errors import Fault
+
+_HEADERS = {"compute": ("openstack-api-version", "x-openstack-nova-api-version"), "volume": ("openstack-api-version",)}
+_DEFAULT = {"compute": "2.1", "volume": "3.0"}
+_FORMAT = re.compile(r"([1-9]\d*)\.([1-9]\d*|0)")
+_ROOTS = re.compile(r"/|/v\d(\.\d+)?|/versions")
+
+
+def parse(version: str) -> tuple[int, int]:
+    """(major, minor). Raises ValueError."""
+    m = _FORMAT.fullmatch(version)
+    if m is None:
+        raise ValueError(version)
+    return int(m[1]), int(m[2])
+
+
+def requested(headers: Mapping[str, str], service: str, window: tuple[str, str]) -> str | None:
+    """The microversion a request is to be served in; None for a service without any or a malformed one.
+
+    A malformed string is left to the hub's service, which refuses it in its own words. Raises Fault 406 as Nova does
+    for a version outside the window.
+    """
+    if service not in _HEADERS:
+        return None
+    wanted = None
+    general = headers.get("openstack-api-version")
+    if general is not None:
+        for part in general.split(","):
+            kind, _, value = part.strip().partition(" ")
+            if kind.lower() == service or (service == "volume" and kind.lower() in ("block-storage", "volumev3")):
+                wanted = value.strip()
+    if wanted is None and service == "compute":
+        wanted = headers.get("x-openstack-nova-api-version")
+    if wanted is None:
+        return _DEFAULT[service]
+    low, high = window
+    if wanted.lower() == "latest":
+        return high
+    try:
+        version = parse(wanted)
+    except ValueError:
+        return None
+    if not parse(low) <= version <= parse(high):
+        raise Fault(406, f"Version {wanted} is not supported by the API. Minimum is {low} and maximum is {high}.")
+    return wanted
+
+
+def is_discovery(service: str, method: str, path: str) -> bool:
+    """Paths that answer without a token."""
+    if method not in ("GET", "HEAD"):
+        return False
+    if service == "network":
+        return path == "/"  # Neutron asks for a token on /v2.0
+    if service == "image":
+        return path in ("/", "/versions")
+    return _ROOTS.fullmatch(path) is not None
+
+
+async def discovery(core: Core, service: str, path: str, headers: Mapping[str, str]) -> Response:
+    """The hub's own document with north links and the common window."""
+    reply = await core.south.root(service, path, headers={"Accept": headers.get("accept", "application/json")})
+    answer = Response.passed(reply, north_links(core, "hub", reply.body))
+    if service in _DEFAULT and answer.body:
+        doc = Response.passed(reply)
+        try:
+            parsed = reply.json()
+        except Exception as e:
+            raise Fault(502, "The hub's version document is not JSON.") from e
+        _set_window(parsed, core.discovery.window(service))
+        answer = Response.of(parsed, reply.status, doc.headers)
+        answer.body = north_links(core, "hub", answer.body)
+    return answer
+
+
+def _set_window(doc: Any, window: tuple[str, str]) -> None:
+    if isinstance(doc, dict):
+        if doc.get("version") and parse_or_none(str(doc["version"])):
+            doc["version"] = window[1]
+            if doc.get("min_version"):
+                doc["min_version"] = window[0]
+        for value in doc.values():
+            _set_window(value, window)
+    elif isinstance(doc, list):
+        for value in doc:
+            _set_window(value, window)
+
+
+def parse_or_none(version: str) -> tuple[int, int] | None:
+    """Like parse, None instead of ValueError."""
+    try:
+        return parse(version)
+    except ValueError:
+        return None

@@ -1,0 +1,88 @@
+"""Things that live in one site: found through the index, forwarded there untouched but for ids."""
+
+from __future__ import annotations
+
+import asyncio
+
+from cascade.api.core import Core
+from cascade.api.forward import from_site, site_reply, to_hub
+from cascade.api.request import Request, Response
+from cascade.model.errors import Fault, SiteError
+from cascade.routing import partial
+from cascade.store.index import IndexEntry
+
+_PROBES = {
+    "server": ("compute", "/servers"), "volume": ("volume", "/volumes"), "snapshot": ("volume", "/snapshots"),
+    "backup": ("volume", "/backups"), "attachment": ("volume", "/attachments"), "transfer": ("volume", "/os-volume-transfer"),
+    "group": ("volume", "/groups"), "group_snapshot": ("volume", "/group_snapshots"), "message": ("volume", "/messages"),
+}  # fmt: skip
+"""Where a kind is shown by id, for things the index has not seen (made by a site as a side effect)."""
+_PROBE_VERSION = {"compute": "2.1", "volume": "3.60"}
+
+
+async def locate(core: Core, req: Request, kind: str, ident: str) -> IndexEntry | None:
+    """Where a zonal thing is, if the caller may know. None = let the hub's service say that it does not exist."""
+    entry = await core.store.index.get(kind, ident)
+    if entry is not None:
+        return entry if entry.project_id == req.caller.project_id or req.caller.is_admin else None
+    if len(ident) not in (32, 36) or kind not in _PROBES or await core.store.index.get(kind, ident, deleted=True):
+        return None
+    return await _probe(core, req, kind, ident)
+
+
+async def _probe(core: Core, req: Request, kind: str, ident: str) -> IndexEntry | None:
+    """Ask the sites where the project is present, once, as the caller (design review 4.4)."""
+    service, path = _PROBES[kind]
+    owner = req.caller.project_id
+    places = [s for s in await core.store.index.sites_of(None, owner) if core.sites.usable(s)]
+
+    async def ask(site: str) -> str | None:
+        try:
+            reply = await core.south.call(
+                site, service, "GET", f"{path}/{ident}", as_=req.caller, version=_PROBE_VERSION[service], timeout=core.conf.list_deadline
+            )
+        except SiteError:
+            return None
+        return site if reply.status == 200 else None
+
+    found = [s for s in await asyncio.gather(*(ask(s) for s in places)) if s]
+    if not found or owner is None:
+        return None
+    entry = IndexEntry(kind=kind, id=ident, site=found[0], project_id=owner, user_id=req.caller.user_id, created=None, deleted=None)
+    if not req.caller.is_admin:  # an administrator sees other projects' things: whose it is stays unknown
+        await core.store.index.add(kind, ident, site=found[0], project_id=owner, user_id=req.caller.user_id)
+    return entry
+
+
+async def zonal(core: Core, req: Request) -> Response:
+    """Forward to the thing's site."""
+    assert req.row is not None
+    entry = await locate(core, req, req.row.resource, req.match["id"])
+    if entry is None:
+        return await to_hub(core, req)
+    return await at_site(core, req, entry)
+
+
+async def at_site(core: Core, req: Request, entry: IndexEntry) -> Response:
+    """Forward, and look closer where the site says that an indexed thing is not there."""
+    if not core.sites.usable(entry.site):
+        if (shown := _partial(core, req, entry)) is not None:
+            return shown
+        raise Fault(503, f"Availability zone {entry.site} is not available at the moment.", headers={"Retry-After": "10"})
+    try:
+        reply = await site_reply(core, req, entry.site)
+    except SiteError:
+        if (shown := _partial(core, req, entry)) is not None:
+            return shown
+        raise
+    if reply.status == 404 and not req.match.get("rest"):
+        await core.watch.missing(entry)
+    return await from_site(core, req, entry.site, reply)
+
+
+def _partial(core: Core, req: Request, entry: IndexEntry) -> Response | None:
+    """Nova's own record of a server in a cell that does not answer (2.69)."""
+    if req.method != "GET" or entry.kind != "server" or req.match.get("rest") or not partial.supported(req.version):
+        return None
+    public = core.conf.public_url.rstrip("/") + "/compute"
+    return Response.of({"server": partial.show(entry, public=public, zone=entry.site)})
