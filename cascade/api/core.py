@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cascade.reconcile.images import Images
     from cascade.reconcile.network import Networks
     from cascade.reconcile.volume import Volumes
+    from cascade.reconcile.watch import Watch
     from cascade.routing.cursor import Cursors
     from cascade.sites.discovery import Discovery
     from cascade.sites.registry import Sites
@@ -37,6 +38,7 @@ class Core:
     images: Images
     compute: Compute
     volumes: Volumes
+    watch: Watch
     cursors: Cursors
     tasks: Background = field(default_factory=lambda: Background())
 

@@ -1,0 +1,43 @@
+"""From a request to a site: the facts ``routing.plan`` decides on, and its verdicts as the service's own faults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cascade.api.core import Core
+from cascade.api.request import Request
+from cascade.api.zones import zone_sites
+from cascade.model.errors import Fault
+from cascade.routing import plan
+
+
+async def choose(core: Core, req: Request, *, zone: str | None, named: Mapping[str, str]) -> plan.Choice:
+    """The site for a create. Raises the fault Nova or Cinder gives for the same mistake, before any side effect."""
+    project = req.caller.project_id or ""
+    names = core.sites.names()
+    eligible = [n for n in names if core.sites.usable(n) and not core.sites.get(n).draining]
+    home = await core.store.docs.get(f"home/{project}") or await core.store.index.home_of(project)
+    if isinstance(home, dict):
+        home = home.get("site")
+    try:
+        choice = plan.choose(
+            zone=zone, zones=zone_sites(core, req.service), named=named, home=home if home in names else None,
+            project_id=project, eligible=eligible,
+        )  # fmt: skip
+    except plan.NoSuchZone as e:
+        raise _no_zone(req.service, str(e)) from e
+    except plan.TwoSites as e:
+        raise Fault(400, "Invalid volume: Instance and volume are not in the same availability_zone.") from e
+    except plan.Nowhere as e:
+        raise Fault(503, "No availability zone can take this request at the moment.", headers={"Retry-After": "10"}) from e
+    if not core.sites.usable(choice.site):
+        raise Fault(503, f"Availability zone {choice.site} is not available at the moment.", headers={"Retry-After": "10"})
+    if core.sites.get(choice.site).draining and not named:
+        raise Fault(503, f"Availability zone {choice.site} takes no new resources at the moment.", headers={"Retry-After": "60"})
+    return choice
+
+
+def _no_zone(service: str, zone: str) -> Fault:
+    if service == "volume":
+        return Fault(400, f"Availability zone '{zone}' is invalid.")
+    return Fault(400, "The requested availability zone is not available")

@@ -1,0 +1,237 @@
+"""Booting a server (design.md, "Booting a server"): intent and quota first, then what it needs, then one POST.
+
+A crash between any two calls leaves an intent; ``cascade.reconcile.recover`` finds the server by its stamp or takes
+everything back. On a refusal everything made so far is taken back here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import structlog
+
+from cascade.api import boot as reading
+from cascade.api.choice import choose
+from cascade.api.core import Core
+from cascade.api.forward import from_hub, from_site, hub_reply, site_reply, to_hub
+from cascade.api.nics import Nics
+from cascade.api.quotas import compute_limits_of
+from cascade.api.request import Request, Response
+from cascade.api.zonal import locate
+from cascade.api.zones import south_zone
+from cascade.model.crash import point
+from cascade.model.errors import Fault, NativeFault, OverQuota, SiteError, SiteTimeout
+from cascade.model.reply import Reply
+from cascade.store.intents import Intent
+
+log = structlog.get_logger(__name__)
+
+
+async def server_create(core: Core, req: Request) -> Response:
+    """POST /servers."""
+    doc = req.json()
+    boot = reading.read(doc, req.version or "2.1")
+    if boot is None or boot.suspicious or boot.count == (0, 0) or not req.caller.roles - {"reader"}:
+        return await hub_verdict(core, req)
+    named = {}
+    for kind, ids in (("volume", boot.volumes), ("snapshot", boot.snapshots), ("server", boot.servers)):
+        for ident in ids:
+            entry = await locate(core, req, kind, ident)
+            if entry is None:
+                return await hub_verdict(core, req)
+            named[ident] = entry.site
+    flavor = await core.south.call("hub", "compute", "GET", f"/flavors/{boot.server['flavorRef']!s}".rsplit("#", 1)[0], as_=req.caller)
+    if flavor.status != 200:
+        return await hub_verdict(core, req)
+    if boot.group and (pinned := await core.compute.group_site(boot.group)) is not None:
+        named[boot.group] = pinned
+    choice = await choose(core, req, zone=boot.zone, named=named)
+    log.info("site chosen", site=choice.site, why=choice.why)
+    low, high = boot.count
+    answers: list[tuple[Response, str]] = []
+    for number in range(1, high + 1):
+        try:
+            answers.append(await _one(core, req, boot, doc, choice.site, flavor.json()["flavor"], number if high > 1 else 0, low))
+        except (Fault, NativeFault, SiteError):
+            if number > low or not isinstance(doc, dict):
+                break
+            for _, made in answers:  # all or nothing up to min_count
+                await core.watch.discard(made, choice.site)
+            raise
+    answer, _ = answers[0]
+    if boot.server.get("return_reservation_id") and answer.status == 202:
+        return await _reservation(core, req, choice.site, answers[0][1], answer)
+    return answer
+
+
+async def _one(
+    core: Core, req: Request, boot: reading.Boot, doc: dict[str, Any], site: str, flavor: dict[str, Any], number: int, low: int
+) -> tuple[Response, str]:
+    project = req.caller.project_id or ""
+    amounts = {"instances": 1, "cores": int(flavor["vcpus"]), "ram": int(flavor["ram"])}
+    try:
+        intent = await core.store.begin_create(
+            verb="server.create", site=site, project_id=project, user_id=req.caller.user_id, request_id=req.request_id,
+            body=reading.safe_to_store(doc) | {"user_ports": _ports_named(boot)}, amounts=amounts,
+            limits=await compute_limits_of(core, req, project),
+        )  # fmt: skip
+    except OverQuota as e:
+        raise Fault(403, _over(e, low if number else 1)) from e
+    point("server.create:intent")
+    nics = Nics(core, req, site, intent.id)
+    try:
+        known = await _materialise(core, req, boot, site)
+        point("server.create:materialised")
+        ports = await nics.prepare(boot)
+        point("server.create:ports")
+        await core.store.intents.update(intent.id, state="posting")
+        point("server.create:posting")
+        body = reading.south_body(
+            boot, doc, zone=south_zone(core, site, boot.zone or site), stamp=reading.STAMP + intent.id, ports=ports, number=number
+        )
+        version = req.version if boot.version >= reading.STAMP_FROM else "2.52"
+        reply = await _post(core, req, site, body, version or "2.52", known, intent)
+    except (Fault, NativeFault) as e:
+        await take_back(core, intent, nics)
+        if isinstance(e, NativeFault) and e.target == "hub":
+            # A reference was bad: Nova at the hub knows all of them and says it as Nova says it.
+            return await hub_verdict(core, req), ""
+        raise
+    except SiteTimeout:
+        raise  # unknown whether made: the intent stays, recovery looks for the stamp
+    except SiteError:
+        state = (await core.store.intents.get(intent.id)).state
+        if state != "posting":
+            await take_back(core, intent, nics)
+        raise
+    if reply.status != 202:
+        await take_back(core, intent, nics)
+        return await from_site(core, req, site, reply), ""
+    point("server.create:accepted")
+    made = reply.json()["server"]["id"]
+    await core.watch.accepted(intent, made)
+    point("server.create:indexed")
+    answer = await from_site(core, req, site, reply)
+    return _as_asked(answer, req, boot), made
+
+
+async def _post(core: Core, req: Request, site: str, body: dict[str, Any], version: str, known: dict[str, str], intent: Intent) -> Reply:
+    """The one POST. A lost or broken answer is looked up by the stamp before anybody is told anything."""
+    try:
+        reply = await site_reply(core, req, site, doc=body, version=version, known=known)
+    except SiteError:
+        point("server.create:lost")
+        found = await core.watch.find_stamped(intent)
+        if found is None:
+            raise
+        return found
+    if reply.status >= 500:
+        return await core.watch.find_stamped(intent) or reply
+    return reply
+
+
+async def _materialise(core: Core, req: Request, boot: reading.Boot, site: str) -> dict[str, str]:
+    """Image, flavor, key pair and server group at the site; returns the ids that differ there."""
+    known: dict[str, str] = {}
+    work: list[Any] = [core.compute.materialise_flavor(site, str(boot.server["flavorRef"]), req.caller)]
+    key = boot.server.get("key_name")
+    if isinstance(key, str):
+        work.append(core.compute.materialise_keypair(site, key, req.caller))
+    await asyncio.gather(*work)
+    for image in dict.fromkeys(boot.images):
+        known[image] = await core.images.materialise(site, image, req.caller)
+    if boot.group:
+        known[boot.group] = await core.compute.materialise_server_group(site, boot.group, req.caller)
+    return known
+
+
+async def take_back(core: Core, intent: Intent, nics: Nics) -> None:
+    """Undo everything a refused create made; what cannot be undone now stays with the intent for recovery."""
+    try:
+        await nics.undo()
+    except SiteError as e:
+        log.warning("clean-up is left to recovery", intent=intent.id, error=str(e))
+        await core.store.intents.update(intent.id, state="undo")
+        return
+    await core.store.ledger.release(intent.id)
+    await core.store.intents.close(intent.id)
+
+
+async def hub_verdict(core: Core, req: Request) -> Response:
+    """The hub's Nova refuses a bad create in the real words: it knows every flavor, image, key, network and group.
+
+    Should it accept after all, nothing stays of it.
+    """
+    import msgspec
+
+    doc = req.json()
+    body = req.body
+    if isinstance(doc, dict) and isinstance(doc.get("server"), dict):
+        server = {k: v for k, v in doc["server"].items() if k != "availability_zone" or not isinstance(v, str)}
+        body = msgspec.json.encode({**doc, "server": server})
+    reply = await hub_reply(core, req, body=body)
+    if not reply.ok:
+        return from_hub(core, reply)
+    made = reply.json().get("server", {}).get("id")
+    if made:
+        await core.south.call("hub", "compute", "DELETE", f"/servers/{made}", as_=req.caller)
+    log.error("the hub accepted a create that was sent to it for its fault", server=made)
+    raise Fault(400, "The request names something that is not available.")
+
+
+def _as_asked(answer: Response, req: Request, boot: reading.Boot) -> Response:
+    """The answer in the version the client spoke, with the security groups it named."""
+    import msgspec
+
+    if req.version and "openstack-api-version" in answer.headers:
+        answer.headers["openstack-api-version"] = f"compute {req.version}"
+    if req.version and "x-openstack-nova-api-version" in answer.headers:
+        answer.headers["x-openstack-nova-api-version"] = req.version
+    doc = msgspec.json.decode(answer.body)
+    if isinstance(doc.get("server"), dict) and isinstance(boot.server.get("security_groups"), list):
+        doc["server"]["security_groups"] = boot.server["security_groups"]
+        answer.body = msgspec.json.encode(doc)
+    return answer
+
+
+async def _reservation(core: Core, req: Request, site: str, server: str, answer: Response) -> Response:
+    """``return_reservation_id``: the reservation of the first server."""
+    reply = await core.south.call(site, "compute", "GET", f"/servers/{server}", as_=None, version="2.3")
+    found = reply.json().get("server", {}).get("OS-EXT-SRV-ATTR:reservation_id", "") if reply.ok else ""
+    return Response.of({"reservation_id": found}, 202, {k: v for k, v in answer.headers.items() if k not in ("location", "content-type")})
+
+
+def _ports_named(boot: reading.Boot) -> list[str]:
+    nets = boot.networks if isinstance(boot.networks, list) else []
+    return [n["port"] for n in nets if isinstance(n, dict) and isinstance(n.get("port"), str)]
+
+
+def _over(e: OverQuota, count: int) -> str:
+    """Nova's words (TooManyInstances)."""
+    return f"Quota exceeded for {e.resource}: Requested {e.requested * max(count, 1)}, but already used {e.used} of {e.limit} {e.resource}"
+
+
+async def server_delete(core: Core, req: Request) -> Response:
+    """DELETE /servers/{id}: intent first, so that ports and quota go when the server is gone, whatever happens to us."""
+    entry = await locate(core, req, "server", req.match["id"])
+    if entry is None:
+        return await to_hub(core, req)
+    if not core.sites.usable(entry.site):
+        raise Fault(503, f"Availability zone {entry.site} is not available at the moment.", headers={"Retry-After": "10"})
+    intent = await core.watch.begin_delete("server.delete", entry, req)
+    point("server.delete:intent")
+    try:
+        reply = await site_reply(core, req, entry.site)
+    except SiteError:
+        core.watch.wake(entry.site)  # it may be going: watching costs little and settles it
+        raise
+    point("server.delete:sent")
+    if reply.ok:
+        core.watch.wake(entry.site)
+    elif reply.status == 404:
+        await core.watch.missing(entry)
+    else:
+        await core.store.intents.close(intent.id)
+    point("server.delete:answered")
+    return await from_site(core, req, entry.site, reply)

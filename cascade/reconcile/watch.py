@@ -1,0 +1,241 @@
+"""Intents to their end: what was started through us is watched until it is terminal, then nothing is asked any more.
+
+One task per site with open intents, one ``changes-since`` list per round however many intents there are, with
+back-off (design review 3.5). A quiet cloud runs none of this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from cascade.model.errors import SiteError, SiteUnreachable
+from cascade.model.reply import Reply
+from cascade.reconcile.ports import Ports
+from cascade.sites.registry import Sites
+from cascade.sites.south import South
+from cascade.store import Store
+from cascade.store.index import IndexEntry
+from cascade.store.intents import Intent
+
+log = structlog.get_logger(__name__)
+
+SKEW = 60.0
+"""Seconds a site's clock may be away from ours before changes are missed; the list is small, so be generous."""
+FIRST, LAST = 0.4, 5.0
+"""Seconds between two rounds, growing while nothing ends."""
+LOST_AFTER = 20.0
+"""Seconds after which a create whose stamp is nowhere at a reachable site is taken as never having arrived."""
+_PATHS = {"server": ("compute", "/servers"), "volume": ("volume", "/volumes"), "snapshot": ("volume", "/snapshots"),
+          "backup": ("volume", "/backups"), "group": ("volume", "/groups"),
+          "group_snapshot": ("volume", "/group_snapshots")}  # fmt: skip
+
+
+class Watch:
+    """Finishes intents. Every step may be repeated: a second gateway or a restart does the same again."""
+
+    def __init__(self, store: Store, south: South, sites: Sites, ports: Ports, *, clock: Callable[[], float] = time.time) -> None:
+        self._store, self._south, self._sites, self._ports, self._clock = store, south, sites, ports, clock
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._poke: dict[str, asyncio.Event] = {}
+
+    # -- what handlers call ------------------------------------------------------------------------------------------
+
+    async def accepted(self, intent: Intent, server: str) -> None:
+        """The site took the create: from here on the thing is in the index and counted under its own id."""
+        kind = intent.verb.split(".")[0]
+        await self._store.index.add(kind, server, site=intent.site, project_id=intent.project_id, user_id=intent.user_id, created=self._clock())
+        await self._store.ledger.assign(intent.id, [server])
+        await self._store.intents.update(intent.id, state="accepted", resource_id=server)
+        self.wake(intent.site)
+
+    async def begin_delete(self, verb: str, entry: IndexEntry, req: Any) -> Intent:
+        """One delete intent per thing, however often the client asks."""
+        for intent in await self._store.intents.by_resource(entry.id):
+            if intent.verb == verb:
+                return intent
+        return await self._store.intents.open(
+            verb, site=entry.site, project_id=entry.project_id, user_id=entry.user_id, resource_id=entry.id, request_id=req.request_id, body={}
+        )
+
+    async def missing(self, entry: IndexEntry) -> None:
+        """A site answered 404 for something indexed. Believed only with a delete of ours, or when confirmed."""
+        for intent in await self._store.intents.by_resource(entry.id):
+            if intent.verb.endswith(".delete"):
+                await self._gone(entry.kind, entry.id, entry.site)
+                return
+        # One 404 proves nothing: it may be a policy's. The service account's own look decides.
+        if entry.kind in _PATHS and await self._status(entry.kind, entry.site, entry.id) == "gone":
+            log.warning("gone without us", kind=entry.kind, id=entry.id, site=entry.site)
+            await self._gone(entry.kind, entry.id, entry.site)
+
+    async def find_stamped(self, intent: Intent) -> Reply | None:
+        """The site's server with the intent's stamp, as a 202 answer; None if there is none or the site is silent."""
+        try:
+            found = await self._stamped(intent)
+        except SiteError:
+            return None
+        if not found:
+            return None
+        import msgspec
+
+        body = msgspec.json.encode({"server": {"id": found[0], "links": []}})
+        return Reply(intent.site, 202, {"content-type": "application/json"}, body)
+
+    async def discard(self, server: str, site: str) -> None:
+        """Take back an accepted server of a multi-create that could not be completed."""
+        entry = await self._store.index.get("server", server)
+        if entry is None:
+            return
+        await self._store.intents.open(
+            "server.delete", site=site, project_id=entry.project_id, user_id=entry.user_id, resource_id=server, request_id="", body={}
+        )
+        await self._south.call(site, "compute", "DELETE", f"/servers/{server}", as_=None)
+        self.wake(site)
+
+    async def release_ports(self, device: str, site: str, *, keep: set[str]) -> None:
+        """See Ports.release."""
+        await self._ports.release(device, site, keep=keep)
+
+    # -- the rounds --------------------------------------------------------------------------------------------------
+
+    def wake(self, site: str) -> None:
+        """There is something open at ``site``: start looking, or look sooner."""
+        self._poke.setdefault(site, asyncio.Event()).set()
+        task = self._running.get(site)
+        if task is None or task.done():
+            self._running[site] = asyncio.create_task(self._rounds(site), name=f"watch {site}")
+
+    async def recover(self) -> None:
+        """At start: whatever a former process left open."""
+        for site in {i.site for i in await self._store.intents.pending()}:
+            self.wake(site)
+
+    async def close(self) -> None:
+        """Stop watching; the intents stay."""
+        for task in self._running.values():
+            task.cancel()
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
+
+    async def _rounds(self, site: str) -> None:
+        wait = FIRST
+        while pending := [i for i in await self._store.intents.pending(site=site) if i.verb.split(".")[0] in _PATHS]:
+            ended = 0
+            try:
+                ended = await self._round(site, pending)
+            except SiteError as e:
+                log.info("watch waits for the site", site=site, error=str(e))
+            poke = self._poke.setdefault(site, asyncio.Event())
+            poke.clear()
+            wait = FIRST if ended else min(LAST, wait * 1.6)
+            try:
+                await asyncio.wait_for(poke.wait(), wait)
+                wait = FIRST
+                await asyncio.sleep(FIRST / 2)
+            except TimeoutError:
+                pass
+
+    async def _round(self, site: str, pending: list[Intent]) -> int:
+        """One look at everything open; returns how many ended."""
+        if not self._sites.usable(site):
+            raise SiteUnreachable(site, "down")
+        known = [i for i in pending if i.resource_id]
+        servers = [i for i in known if i.verb.startswith("server.")]
+        seen: dict[str, str] = {}
+        if len(servers) > 2:
+            seen = await self._changed(site, min(i.created for i in servers))
+        ended = 0
+        for intent in pending:
+            ended += await self._step(intent, seen)
+        return ended
+
+    async def _step(self, intent: Intent, seen: dict[str, str]) -> int:
+        kind, verb = intent.verb.split(".", 1)
+        if intent.resource_id is None:
+            return await self._settle(intent, kind)
+        status = seen.get(intent.resource_id) or await self._status(kind, intent.site, intent.resource_id)
+        if status == "gone":
+            await self._gone(kind, intent.resource_id, intent.site)
+            return 1
+        if verb == "create":
+            return await self._created(intent, kind, status)
+        if status.startswith("error") or (intent.state == "stuck"):
+            # The delete failed at the site: the thing is still there and still counted; the client sees its state.
+            await self._store.intents.close(intent.id)
+            return 1
+        return 0
+
+    async def _created(self, intent: Intent, kind: str, status: str) -> int:
+        """Ports get the server's id as soon as there is one; the intent ends with the build."""
+        assert intent.resource_id is not None
+        if kind == "server" and intent.state != "owned":
+            await self._ports.own(intent.id, intent.resource_id, intent.site, mine=set(intent.body.get("user_ports", ())))
+            await self._store.intents.update(intent.id, state="owned")
+        if status in ("build", "creating", "downloading", "uploading"):
+            return 0
+        await self._store.intents.close(intent.id)
+        return 1
+
+    async def _settle(self, intent: Intent, kind: str) -> int:
+        """A create that never learned its id: found by its stamp, or taken back."""
+        if self._clock() - intent.updated < 2.0:
+            return 0  # its own request is most likely still at work
+        if intent.state in ("posting", "accepted"):
+            found = await self._stamped(intent)
+            if found:
+                for ident in found:
+                    await self.accepted(intent, ident)
+                return 0
+            if self._clock() - intent.updated < LOST_AFTER:
+                return 0
+        elif intent.state != "undo" and self._clock() - intent.updated < LOST_AFTER and intent.owner == self._store.owner:
+            return 0  # this very process still prepares it
+        if kind == "server":
+            await self._ports.release(intent.id, intent.site, keep=set(intent.body.get("user_ports", ())))
+        await self._store.ledger.release(intent.id)
+        await self._store.intents.close(intent.id)
+        log.info("create taken back", intent=intent.id, site=intent.site)
+        return 1
+
+    # -- looking -----------------------------------------------------------------------------------------------------
+
+    async def _stamped(self, intent: Intent) -> list[str]:
+        kind = intent.verb.split(".")[0]
+        service, path = _PATHS[kind]
+        if kind == "server":
+            params = [("all_tenants", "1"), ("tags", f"cascade.{intent.id}")]
+            version = "2.52"
+        else:
+            params, version = [("all_tenants", "1"), ("metadata", f"{{'cascade': '{intent.id}'}}")], "3.60"
+        reply = await self._south.call(intent.site, service, "GET", path, params=params, version=version, timeout=10)
+        return [row["id"] for row in reply.expect(200).json()[f"{kind}s"]]
+
+    async def _status(self, kind: str, site: str, ident: str) -> str:
+        """``gone``, or the thing's status in lower case."""
+        service, path = _PATHS[kind]
+        reply = await self._south.call(site, service, "GET", f"{path}/{ident}", version="2.52" if service == "compute" else "3.60", timeout=10)
+        if reply.status == 404:
+            return "gone"
+        status = str(reply.expect(200).json()[kind]["status"]).lower()
+        return "gone" if status in ("deleted", "soft_deleted") else status
+
+    async def _changed(self, site: str, since: float) -> dict[str, str]:
+        stamp = datetime.fromtimestamp(since - SKEW, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        params = [("all_tenants", "1"), ("changes-since", stamp), ("limit", "1000")]
+        reply = await self._south.call(site, "compute", "GET", "/servers/detail", params=params, version="2.52", timeout=10)
+        rows = reply.expect(200).json()["servers"]
+        return {r["id"]: "gone" if r["status"] == "DELETED" else r["status"].lower() for r in rows}
+
+    async def _gone(self, kind: str, ident: str, site: str) -> None:
+        """The end of a thing: its ports, its place in the ledger and the index, its intents."""
+        if kind == "server":
+            await self._ports.release(ident, site, keep=set())
+        await self._store.ledger.release(ident)
+        await self._store.index.tombstone(kind, ident)
+        for intent in await self._store.intents.by_resource(ident):
+            await self._store.intents.close(intent.id)
