@@ -1,0 +1,155 @@
+"""The command line of the lab."""
+
+import argparse
+import fcntl
+import os
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+from lab import accounts, cloud, infra, install, procs, status
+from lab.data import CLOUDS, HUB, SITES, Cloud
+from lab.paths import State, state
+from lab.report import LabError, console, say, step
+
+
+def _chosen(args: argparse.Namespace) -> list[Cloud]:
+    """The sites `up` is about: those that start by themselves and those named or already begun."""
+    wanted = set(args.site or ())
+    return [site for site in SITES.values() if site.autostart or site.name in wanted]
+
+
+def up(place: State, args: argparse.Namespace) -> None:
+    """Bring everything up."""
+    begun = time.monotonic()
+    accounts.write(place)
+    install.packages()
+    infra.start(place)
+    sites = _chosen(args)
+    cloud.up(place, HUB)
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(cloud.up, place, site) for site in sites]:
+            done.result()
+    if not args.no_gateway:
+        from lab import gateway
+
+        gateway.up(place, sites)
+    say(f"The lab is up after {time.monotonic() - begun:.0f} s. Next: eval $(bin/lab env); openstack server list")
+
+
+def down(place: State, args: argparse.Namespace) -> None:
+    """Stop everything."""
+    with step("stop everything"):
+        with suppress(ImportError):
+            from lab import gateway
+
+            gateway.down(place)
+        cloud.down(place, list(CLOUDS.values()))
+        procs.stop(infra.procs(place))
+
+
+def reset(place: State, args: argparse.Namespace) -> None:
+    """Throw away all data (not what is installed) and start afresh."""
+    down(place, args)
+    for folder in ("clouds", "infra", "cascade"):
+        shutil.rmtree(place.root / folder, ignore_errors=True)
+    up(place, args)
+
+
+def start(place: State, args: argparse.Namespace) -> None:
+    """Start one cloud."""
+    infra.start(place)
+    cloud.up(place, CLOUDS[args.name])
+
+
+def stop(place: State, args: argparse.Namespace) -> None:
+    """Stop one cloud."""
+    with step(f"stop {args.name}"):
+        cloud.down(place, [CLOUDS[args.name]])
+
+
+def freeze(place: State, args: argparse.Namespace) -> None:
+    """SIGSTOP a cloud."""
+    say(f"{args.name}: {cloud.freeze(place, CLOUDS[args.name])} processes frozen")
+
+
+def thaw(place: State, args: argparse.Namespace) -> None:
+    """SIGCONT a cloud."""
+    say(f"{args.name}: {cloud.thaw(place, CLOUDS[args.name])} processes go on")
+
+
+def env(place: State, args: argparse.Namespace) -> None:
+    """Print what a shell needs to use the lab."""
+    print(f"export OS_CLIENT_CONFIG_FILE={shlex.quote(str(place.clouds_file))} OS_CLOUD=cascade")
+
+
+def demo(place: State, args: argparse.Namespace) -> None:
+    """Show what Cascade does."""
+    from lab import demo as story
+
+    story.run(place)
+
+
+COMMANDS: dict[str, Callable[[State, argparse.Namespace], None]] = {
+    "up": up,
+    "down": down,
+    "reset": reset,
+    "status": status.show,
+    "logs": status.logs,
+    "start": start,
+    "stop": stop,
+    "freeze": freeze,
+    "thaw": thaw,
+    "demo": demo,
+    "env": env,
+}
+UNLOCKED = {"status", "logs", "env", "demo"}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="bin/lab", description="A hub and sites of real OpenStack on one machine.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, function in COMMANDS.items():
+        command = commands.add_parser(name, help=(function.__doc__ or "").splitlines()[0])
+        if name in ("up", "reset"):
+            command.add_argument("--site", action="append", choices=sorted(SITES), help="also this site")
+            command.add_argument("--no-gateway", action="store_true", help="hub and sites only")
+        elif name in ("start", "stop", "freeze", "thaw"):
+            command.add_argument("name", choices=sorted(CLOUDS), metavar="SITE")
+        elif name == "logs":
+            command.add_argument("name", nargs="?", metavar="SITE", help="a site, hub, infra or cascade")
+            command.add_argument("process", nargs="?", metavar="PROCESS", help="as in status")
+            command.add_argument("-n", "--lines", type=int, default=20)
+    return parser
+
+
+def main() -> int:
+    """Run one command."""
+    args = _parser().parse_args()
+    place = state()
+    place.root.mkdir(parents=True, exist_ok=True)
+    try:
+        with (place.root / "lock").open("w") as lock:
+            if args.command not in UNLOCKED:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise LabError("another lab command is at work on this state folder") from None
+            COMMANDS[args.command](place, args)
+    except LabError as error:
+        console.print(str(error), markup=False, style="red")
+        return 1
+    except KeyboardInterrupt:
+        console.print("interrupted", style="red")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""Nova: the API alone at the hub, everything at a site."""
+
+from lab.config.ini import Context, Ini
+
+
+def nova(context: Context) -> dict[str, Ini]:
+    """nova.conf for API, conductor and scheduler; one more file per compute service."""
+    found = {"nova.conf": _nova(context, "nova", f"{context.cloud.name}-ctl")}
+    if not context.cloud.is_hub:
+        for index in range(1, context.cloud.computes + 1):
+            name = f"nova-compute{index}"
+            found[f"compute{index}.conf"] = _nova(context, name, f"{context.cloud.name}-cmp{index}")
+    return found
+
+
+def _nova(context: Context, name: str, host: str) -> Ini:
+    cloud, hub = context.cloud, context.cloud.is_hub
+    etc = context.venv / "etc" / "nova"
+    ini: Ini = {
+        "DEFAULT": {
+            "transport_url": cloud.transport_url,
+            "log_file": context.place.log / f"{name}.log",
+            "use_stderr": False,
+            "state_path": context.var(name),
+            "host": host,
+            "my_ip": "127.0.0.1",
+            "enabled_apis": "osapi_compute",
+            "rootwrap_config": etc / "rootwrap.conf",
+            "compute_driver": "lab.LabDriver",
+            "allow_resize_to_same_host": True,
+            "service_down_time": 60,
+            "report_interval": 10,
+            "resize_confirm_window": 0,
+            "vif_plugging_is_fatal": True,
+            "vif_plugging_timeout": 60,
+            # The endpoints of the other services by URL, not by catalogue: the hub's names the gateway too.
+        },
+        "wsgi": {"api_paste_config": etc / "api-paste.ini"},
+        "api": {"auth_strategy": "keystone"},
+        "api_database": context.database("nova_api"),
+        "database": context.database("nova"),
+        "quota": {
+            "instances": 200 if hub else 2000,
+            "cores": 400 if hub else 8000,
+            "ram": 819200 if hub else 8192000,
+            "key_pairs": 1000,
+            "server_groups": 100 if hub else 1000,
+            "server_group_members": 100,
+        },
+        "glance": context.auth("nova", endpoint_override=cloud.url("glance")),
+        "neutron": context.auth(
+            "nova",
+            endpoint_override=cloud.url("neutron"),
+            service_metadata_proxy=True,
+            metadata_proxy_shared_secret="lab",
+        ),
+        "cinder": context.auth(
+            "nova",
+            endpoint_template=f"{cloud.url('cinder')}/v3",
+            os_region_name=context.region,
+        ),
+        "keystone": context.auth("nova", valid_interfaces="public"),
+        "cache": {"enabled": True, "backend": "dogpile.cache.memory"},
+        "vnc": {"enabled": False},
+        **context.common("nova"),
+        **context.privileged("nova_sys_admin", "privsep_osbrick"),
+    }
+    if not hub:
+        ini |= {
+            "conductor": {"workers": 1},
+            "scheduler": {"workers": 1, "discover_hosts_in_cells_interval": 10},
+            "filter_scheduler": {"track_instance_changes": False},
+            "placement": context.auth("placement"),
+        }
+    return ini

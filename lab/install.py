@@ -1,0 +1,91 @@
+"""What must be on the machine: Debian packages, and one virtual environment per release."""
+
+import hashlib
+import shutil
+import sys
+from pathlib import Path
+
+from lab.data import RELEASES, Release
+from lab.paths import State
+from lab.report import step
+from lab.shell import run
+
+PROGRAMS = {
+    # a program we need: the Debian package that has it
+    "mariadbd": "mariadb-server",
+    "epmd": "erlang-base",
+    "rabbitmqctl": "rabbitmq-server",
+    "ovn-northd": "ovn-central",
+    "ovn-controller": "ovn-host",
+    "ovs-vswitchd": "openvswitch-switch",
+    "qemu-img": "qemu-utils",
+    "gcc": "gcc",
+}
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+DRIVERS = Path(__file__).resolve().parent / "drivers"
+
+
+def packages() -> None:
+    """Install the Debian packages that are missing; their services are not started."""
+    missing = sorted({package for program, package in PROGRAMS.items() if not shutil.which(program, path=SYSTEM_PATH)})
+    if not missing:
+        return
+    with step(f"Debian packages: {', '.join(missing)}"):
+        policy = Path("/usr/sbin/policy-rc.d")
+        ours = not policy.exists()
+        if ours:  # keeps apt from starting the services it installs
+            policy.write_text("#!/bin/sh\nexit 101\n")
+            policy.chmod(0o755)
+        env = {"DEBIAN_FRONTEND": "noninteractive"}
+        try:
+            run(["apt-get", "-q", "update"], env=env)
+            run(["apt-get", "-q", "-y", "--no-install-recommends", "install", *missing], env=env)
+        finally:
+            if ours:
+                policy.unlink()
+
+
+def release(state: State, name: str) -> None:
+    """Install a release unless it is there already, and (always) the lab's drivers."""
+    wanted = RELEASES[name]
+    venv = state.venv(name)
+    stamp = venv / "lab-installed"
+    mark = hashlib.sha256(repr(wanted).encode()).hexdigest()
+    if not stamp.exists() or stamp.read_text() != mark:
+        with step(f"install OpenStack {name}"):
+            _install(state, wanted, venv)
+        with step(f"byte-compile OpenStack {name}"):
+            # Without it the first start of everything takes two to three times as long.
+            run([venv / "bin" / "python", "-m", "compileall", "-q", "-j", "2", venv / "lib"], env={"PYTHONWARNINGS": "ignore"})
+        stamp.write_text(mark)
+    _drivers(state, name)
+
+
+def _install(state: State, wanted: Release, venv: Path) -> None:
+    env = {"UV_CACHE_DIR": str(state.cache), "UV_LINK_MODE": "hardlink"}
+    uv = [sys.executable, "-m", "uv"]
+    venv.parent.mkdir(parents=True, exist_ok=True)
+    run([*uv, "venv", "-q", "--clear", "--python", sys.executable, venv], env=env, cwd=state.root)
+    run(
+        [*uv, "pip", "install", "-q", "--python", venv / "bin" / "python", "--exclude-newer", wanted.exclude_newer, *wanted.requirements],
+        env=env,
+        cwd=state.root,
+    )  # fmt: skip
+    if wanted.slow_rpc_poll:
+        module = state.site_packages(wanted.name) / "oslo_messaging" / "_drivers" / "amqpdriver.py"
+        text = module.read_text()
+        module.unlink()  # it may be a hard link into the cache
+        module.write_text(text.replace("time.sleep(0.5)", "time.sleep(0.01)"))
+
+
+def _drivers(state: State, name: str) -> None:
+    """Put the lab's drivers where Nova and Cinder look for drivers: below their own packages."""
+    libraries = state.site_packages(name)
+    for source, target in (("nova_lab.py", "nova/virt/lab.py"), ("cinder_lab.py", "cinder/volume/drivers/lab.py")):
+        text = (DRIVERS / source).read_text()
+        if not (libraries / target).exists() or (libraries / target).read_text() != text:
+            (libraries / target).write_text(text)
+    sudo = state.venv(name) / "bin" / "sudo"
+    if not sudo.exists():  # rootwrap and privsep call it; we are root already
+        sudo.write_text('#!/bin/sh\nexec "$@"\n')
+        sudo.chmod(0o755)

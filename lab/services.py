@@ -1,0 +1,76 @@
+"""The OpenStack processes of a cloud."""
+
+import time
+
+from lab import config, ovn
+from lab.config.ini import Context
+from lab.config.services import threads
+from lab.data import Cloud
+from lab.install import SYSTEM_PATH
+from lab.paths import State
+from lab.procs import Proc
+
+WSGI = {
+    "keystone": "keystone.wsgi.api:application",
+    "placement": "placement.wsgi.api:application",
+    "glance": "glance.wsgi.api:application",
+    "nova": "nova.wsgi.osapi_compute:application",
+    "neutron": "neutron.wsgi.api:application",
+    "cinder": "cinder.wsgi.api:application",
+}
+DAEMONS = {
+    "nova": ("nova-conductor", "nova-scheduler"),
+    "neutron": ("neutron-periodic-workers", "neutron-ovn-maintenance-worker"),
+    "cinder": ("cinder-scheduler", "cinder-volume"),
+}
+
+
+def procs(state: State, cloud: Cloud) -> list[Proc]:
+    """Every OpenStack process of a cloud, the APIs first."""
+    found = [api(state, cloud, service) for service in cloud.services]
+    if cloud.is_hub:
+        return found
+    for service, names in DAEMONS.items():
+        found += [_daemon(state, cloud, name, config.files(state, cloud, service)) for name in names]
+    place = state.cloud(cloud)
+    for index in range(1, cloud.computes + 1):
+        files = ["--config-file", str(place.etc / "nova" / f"compute{index}.conf")]
+        local = {"LAB_OVSDB": ovn.vswitch(place, index)}
+        found.append(_daemon(state, cloud, "nova-compute", files, f"nova-compute{index}", local))
+    return found
+
+
+def api(state: State, cloud: Cloud, service: str) -> Proc:
+    """A service's API under uWSGI."""
+    processes, per_process = threads(Context(state, cloud), service)
+    argv = [
+        str(state.venv(cloud.release) / "bin" / "uwsgi"),
+        *("--http-socket", f"127.0.0.1:{cloud.port(service)}", "--module", WSGI[service], "--need-app", "--lazy-apps"),
+        *("--master", "--processes", str(processes), "--threads", str(per_process), "--enable-threads"),
+        *("--thunder-lock", "--die-on-term", "--exit-on-reload", "--worker-reload-mercy", "2"),
+        *("--buffer-size", "65535", "--wsgi-disable-file-wrapper", "--http-chunked-input", "--so-keepalive"),
+        *("--disable-logging", "--add-header", "Connection: close", "--procname", f"uwsgi {cloud.name} {service}"),
+        *("--set", f"start-time={int(time.time())}"),  # Neutron's OVN hash ring reads it
+    ]
+    if service == "cinder":
+        argv += ["--pyargv", "--config-file etc/cinder/cinder.conf"]
+    place = state.cloud(cloud)
+    env = _environment(state, cloud) | {f"OS_{name.upper()}_CONFIG_DIR": str(place.etc / name) for name in WSGI}
+    env["OS_NEUTRON_CONFIG_FILES"] = "neutron.conf;ml2_conf.ini"
+    return Proc(f"{service}-api", place, tuple(argv), env, cloud.port(service), grace=5, log_name=service)
+
+
+def _daemon(
+    state: State, cloud: Cloud, program: str, files: list[str], name: str = "", env: dict[str, str] | None = None
+) -> Proc:
+    name, place = name or program, state.cloud(cloud)
+    argv = (str(state.venv(cloud.release) / "bin" / program), *files, "--log-file", str(place.log / f"{name}.log"))
+    return Proc(name, place, argv, _environment(state, cloud) | (env or {}), grace=8)
+
+
+def _environment(state: State, cloud: Cloud) -> dict[str, str]:
+    return {
+        "PATH": f"{state.venv(cloud.release) / 'bin'}:{SYSTEM_PATH}",
+        "PYTHONWARNINGS": "ignore",
+        "MALLOC_ARENA_MAX": "2",  # glibc's arenas cost more memory than they save time here
+    }

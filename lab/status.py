@@ -1,0 +1,63 @@
+"""What runs, what it costs, and what it says."""
+
+import argparse
+
+from rich.table import Table
+
+from lab import cloud, infra
+from lab.data import CLOUDS
+from lab.paths import State
+from lab.procs import Proc, usage
+from lab.report import LabError, console, say, tail
+
+
+def groups(place: State) -> dict[str, list[Proc]]:
+    """All processes of the lab, by the place they belong to."""
+    return {"infra": infra.procs(place)} | {
+        name: cloud.all_procs(place, item)
+        for name, item in CLOUDS.items()
+        if place.cloud(item).run.exists()
+    }
+
+
+def show(place: State, args: argparse.Namespace) -> None:
+    """Show every process with its memory."""
+    used = usage()
+    table = Table("place", "process", "pid", "state", "processes", "MiB", "CPU s", box=None)
+    for column in table.columns[4:]:
+        column.justify = "right"
+    total = 0.0
+    for name, members in groups(place).items():
+        memory, cpu = 0.0, 0.0
+        for proc in members:
+            pid = proc.pid()
+            found = used.get(pid) if pid else None
+            if not found:
+                table.add_row(name, proc.name, "", "[red]down[/]")
+                continue
+            condition = "[yellow]frozen[/]" if found.frozen else "up"
+            mib = found.memory / 2**20
+            table.add_row(
+                name, proc.name, str(pid), condition, str(found.processes), f"{mib:.0f}", f"{found.cpu:.0f}"
+            )
+            memory, cpu = memory + mib, cpu + found.cpu
+        table.add_row(f"[bold]{name}[/]", "[bold]all[/]", "", "", "", f"[bold]{memory:.0f}[/]", f"[bold]{cpu:.0f}[/]")
+        total += memory
+    console.print(table)
+    say(f"{total:.0f} MiB (proportional set size) in all")
+
+
+def logs(place: State, args: argparse.Namespace) -> None:
+    """Show the ends of logs."""
+    known = groups(place)
+    if args.name and args.name not in known:
+        raise LabError(f"{args.name}: one of {', '.join(known)}")
+    for name, members in known.items():
+        if args.name not in (None, name):
+            continue
+        paths = sorted({path for proc in members for path in (proc.log, proc.output)
+                        if args.process in (None, proc.name)})  # fmt: skip
+        for path in paths:
+            if path.exists() and path.stat().st_size:
+                say(f"==> {path}")
+                say(tail(path.read_text(errors="replace"), args.lines))
