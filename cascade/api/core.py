@@ -11,9 +11,11 @@ import structlog
 
 if TYPE_CHECKING:
     from cascade.conf import Conf
+    from cascade.quota.limits import Limits
     from cascade.reconcile.compute import Compute
     from cascade.reconcile.images import Images
     from cascade.reconcile.network import Networks
+    from cascade.reconcile.ports import Ports
     from cascade.reconcile.volume import Volumes
     from cascade.reconcile.watch import Watch
     from cascade.routing.cursor import Cursors
@@ -39,6 +41,8 @@ class Core:
     compute: Compute
     volumes: Volumes
     watch: Watch
+    ports: Ports
+    limits: Limits
     cursors: Cursors
     tasks: Background = field(default_factory=lambda: Background())
 

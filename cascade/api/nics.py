@@ -35,9 +35,15 @@ class Nics:
             out.append({"port": site_port, **({"tag": nic["tag"]} if "tag" in nic else {})})
         return out
 
+    async def one(self, nic: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+        """One more port for a server that runs: ``(hub port, made by us)``."""
+        if nic.get("port"):
+            return await self._claimed_port(nic["port"]), False
+        return await self.make(nic, None), True
+
     async def undo(self) -> None:
         """Everything this boot made or claimed, hub and site."""
-        await self._core.watch.release_ports(self._device, self._site, keep=set(self._claimed))
+        await self._core.ports.release(self._device, keep=set(self._claimed))
 
     async def make(self, nic: dict[str, Any], groups: list[str] | None) -> dict[str, Any]:
         """A new hub port on a network, as the caller: his quota, his policy, Neutron's own refusals."""

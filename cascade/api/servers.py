@@ -16,7 +16,6 @@ from cascade.api.choice import choose
 from cascade.api.core import Core
 from cascade.api.forward import from_hub, from_site, hub_reply, site_reply, to_hub
 from cascade.api.nics import Nics
-from cascade.api.quotas import compute_limits_of
 from cascade.api.request import Request, Response
 from cascade.api.zonal import locate
 from cascade.api.zones import south_zone
@@ -74,7 +73,7 @@ async def _one(
         intent = await core.store.begin_create(
             verb="server.create", site=site, project_id=project, user_id=req.caller.user_id, request_id=req.request_id,
             body=reading.safe_to_store(doc) | {"user_ports": _ports_named(boot)}, amounts=amounts,
-            limits=await compute_limits_of(core, req, project),
+            limits=await core.limits.of("compute", project),
         )  # fmt: skip
     except OverQuota as e:
         raise Fault(403, _over(e, low if number else 1)) from e

@@ -1,0 +1,1 @@
+"""Quota over all sites: limits from the hub, usage from the ledger."""

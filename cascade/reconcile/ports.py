@@ -20,6 +20,11 @@ class Ports:
     def __init__(self, south: South, networks: Networks) -> None:
         self._south, self._networks = south, networks
 
+    @staticmethod
+    def made(port: dict[str, Any]) -> bool:
+        """Whether Cascade made this hub port for a server."""
+        return bool((port.get("binding:profile") or {}).get(MADE))
+
     async def of_device(self, device: str) -> list[dict[str, Any]]:
         """The hub ports that carry this device id."""
         reply = await self._south.call("hub", "network", "GET", "/v2.0/ports", params=[("device_id", device)], timeout=10)
@@ -39,24 +44,25 @@ class Ports:
         if not reply.ok and reply.status != 404:
             raise BadReply("hub", f"port {port}: {reply.status}")
 
-    async def release(self, device: str, site: str, *, keep: set[str]) -> None:
-        """Ports of a device that is no more: Cascade's own are deleted, the user's are freed; replicas go first."""
-        for port in await self.of_device(device):
-            await self.drop(port, site, keep=keep or None, device=device)
+    async def release(self, device: str, *, keep: set[str] | None) -> None:
+        """Ports of a device that is no more: Cascade's own are deleted, the user's are freed; replicas go first.
 
-    async def drop(self, port: dict[str, Any], site: str, *, keep: set[str] | None, device: str) -> None:
-        """One port away from a server. ``keep``: the user's ports, None = read from the port's own mark."""
-        await self._networks.drop_port(port["id"])
+        ``keep``: the user's ports; None = read from each port's own mark.
+        """
+        for port in await self.of_device(device):
+            made = port["id"] not in keep if keep is not None else self.made(port)
+            await self.drop(port["id"], delete=made)
+
+    async def drop(self, port: str, *, delete: bool) -> None:
+        """One port away from its server, in the site and then at the hub."""
+        await self._networks.drop_port(port)
         point("ports:site-dropped")
-        made = port["id"] not in keep if keep is not None else bool((port.get("binding:profile") or {}).get(MADE))
-        if len(device) == 32 and keep is None:
-            made = True  # an intent's id and no port of the user's among them
-        path = f"/v2.0/ports/{port['id']}"
-        if made:
+        path = f"/v2.0/ports/{port}"
+        if delete:
             reply = await self._south.call("hub", "network", "DELETE", path, timeout=10)
         else:
             body = {"port": {"device_id": "", "device_owner": ""}}
             reply = await self._south.call("hub", "network", "PUT", path, json=body, timeout=10)
         if not reply.ok and reply.status != 404:
-            raise BadReply("hub", f"port {port['id']}: {reply.status}")
+            raise BadReply("hub", f"port {port}: {reply.status}")
         point("ports:hub-dropped")

@@ -63,16 +63,20 @@ class Watch:
             verb, site=entry.site, project_id=entry.project_id, user_id=entry.user_id, resource_id=entry.id, request_id=req.request_id, body={}
         )
 
+    async def ended(self, entry: IndexEntry) -> None:
+        """A delete the site carried out at once."""
+        await self._gone(entry.kind, entry.id)
+
     async def missing(self, entry: IndexEntry) -> None:
         """A site answered 404 for something indexed. Believed only with a delete of ours, or when confirmed."""
         for intent in await self._store.intents.by_resource(entry.id):
             if intent.verb.endswith(".delete"):
-                await self._gone(entry.kind, entry.id, entry.site)
+                await self._gone(entry.kind, entry.id)
                 return
         # One 404 proves nothing: it may be a policy's. The service account's own look decides.
         if entry.kind in _PATHS and await self._status(entry.kind, entry.site, entry.id) == "gone":
             log.warning("gone without us", kind=entry.kind, id=entry.id, site=entry.site)
-            await self._gone(entry.kind, entry.id, entry.site)
+            await self._gone(entry.kind, entry.id)
 
     async def find_stamped(self, intent: Intent) -> Reply | None:
         """The site's server with the intent's stamp, as a 202 answer; None if there is none or the site is silent."""
@@ -98,9 +102,18 @@ class Watch:
         await self._south.call(site, "compute", "DELETE", f"/servers/{server}", as_=None)
         self.wake(site)
 
-    async def release_ports(self, device: str, site: str, *, keep: set[str]) -> None:
-        """See Ports.release."""
-        await self._ports.release(device, site, keep=keep)
+    async def detached(self, entry: IndexEntry, port: str) -> None:
+        """After an accepted detach: once the site's Nova has let go, the hub's port follows."""
+        for _ in range(60):
+            reply = await self._south.call(entry.site, "compute", "GET", f"/servers/{entry.id}/os-interface", timeout=10)
+            pair = await self._store.pairs.get("port", port, entry.site)
+            attached = {p["port_id"] for p in reply.json()["interfaceAttachments"]} if reply.ok else set()
+            if pair is None or pair.site_id not in attached:
+                for hub_port in await self._ports.of_device(entry.id):
+                    if hub_port["id"] == port:
+                        await self._ports.drop(port, delete=self._ports.made(hub_port))
+                return
+            await asyncio.sleep(0.5)
 
     # -- the rounds --------------------------------------------------------------------------------------------------
 
@@ -160,7 +173,7 @@ class Watch:
             return await self._settle(intent, kind)
         status = seen.get(intent.resource_id) or await self._status(kind, intent.site, intent.resource_id)
         if status == "gone":
-            await self._gone(kind, intent.resource_id, intent.site)
+            await self._gone(kind, intent.resource_id)
             return 1
         if verb == "create":
             return await self._created(intent, kind, status)
@@ -196,7 +209,7 @@ class Watch:
         elif intent.state != "undo" and self._clock() - intent.updated < LOST_AFTER and intent.owner == self._store.owner:
             return 0  # this very process still prepares it
         if kind == "server":
-            await self._ports.release(intent.id, intent.site, keep=set(intent.body.get("user_ports", ())))
+            await self._ports.release(intent.id, keep=set(intent.body.get("user_ports", ())))
         await self._store.ledger.release(intent.id)
         await self._store.intents.close(intent.id)
         log.info("create taken back", intent=intent.id, site=intent.site)
@@ -231,11 +244,15 @@ class Watch:
         rows = reply.expect(200).json()["servers"]
         return {r["id"]: "gone" if r["status"] == "DELETED" else r["status"].lower() for r in rows}
 
-    async def _gone(self, kind: str, ident: str, site: str) -> None:
+    async def _gone(self, kind: str, ident: str) -> None:
         """The end of a thing: its ports, its place in the ledger and the index, its intents."""
+        intents = await self._store.intents.by_resource(ident)
         if kind == "server":
-            await self._ports.release(ident, site, keep=set())
+            await self._ports.release(ident, keep=None)
+            for intent in intents:
+                if intent.verb == "server.create":  # gone before its ports had its id
+                    await self._ports.release(intent.id, keep=set(intent.body.get("user_ports", ())))
         await self._store.ledger.release(ident)
         await self._store.index.tombstone(kind, ident)
-        for intent in await self._store.intents.by_resource(ident):
+        for intent in intents:
             await self._store.intents.close(intent.id)

@@ -1,0 +1,208 @@
+"""Server sub-requests that touch more than the site: ports, images, groups, quota. All others pass untouched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cascade.api.core import Core
+from cascade.api.forward import from_site, hub_reply, from_hub, site_reply, to_hub
+from cascade.api.nics import Nics
+from cascade.api.request import Request, Response
+from cascade.api.zonal import at_site, locate
+from cascade.model.errors import Fault, NativeFault, OverQuota, SiteError
+from cascade.store.index import IndexEntry
+
+_IMAGE_FIELDS = {"rebuild": "imageRef", "rescue": "rescue_image_ref"}
+
+
+async def server_action(core: Core, req: Request) -> Response:
+    """POST /servers/{id}/action."""
+    entry = await locate(core, req, "server", req.match["id"])
+    if entry is None:
+        return await to_hub(core, req)
+    doc = req.json()
+    name = next(iter(doc)) if isinstance(doc, dict) and len(doc) == 1 else ""
+    what = doc[name] if name else None
+    if name in ("addSecurityGroup", "removeSecurityGroup") and isinstance(what, dict) and isinstance(what.get("name"), str):
+        return await _security_group(core, req, entry, what["name"], add=name == "addSecurityGroup")
+    if name in _IMAGE_FIELDS and isinstance(what, dict) and isinstance(what.get(_IMAGE_FIELDS[name]), str):
+        return await _with_image(core, req, entry, doc, name)
+    if name == "resize" and isinstance(what, dict) and isinstance(what.get("flavorRef"), str | int):
+        return await _resize(core, req, entry, str(what["flavorRef"]))
+    if name == "createImage":
+        return await _create_image(core, req, entry)
+    answer = await at_site(core, req, entry)
+    if name in ("revertResize", "confirmResize", "forceDelete", "restore") and answer.status < 300:
+        await _after(core, req, entry, name)
+    return answer
+
+
+async def _with_image(core: Core, req: Request, entry: IndexEntry, doc: dict[str, Any], name: str) -> Response:
+    """The image goes to the site first; a bad one is refused by the site, which does not know it either."""
+    image = doc[name][_IMAGE_FIELDS[name]].rsplit("/", 1)[-1]
+    known = {}
+    try:
+        known[image] = await core.images.materialise(entry.site, image, req.caller)
+    except (Fault, NativeFault) as e:
+        if getattr(e, "status", 0) not in (400, 404):
+            raise
+    return await from_site(core, req, entry.site, await site_reply(core, req, entry.site, known=known))
+
+
+async def _create_image(core: Core, req: Request, entry: IndexEntry) -> Response:
+    """The image is born at the site and known north at once (design review 6.2)."""
+    reply = await site_reply(core, req, entry.site)
+    if reply.status == 202:
+        doc = reply.json() or {}
+        image = doc.get("image_id") or reply.headers.get("location", "").rsplit("/", 1)[-1]
+        await core.images.born(entry.site, image, req.caller)
+        answer = await from_site(core, req, entry.site, reply)
+        if "location" in answer.headers:
+            answer.headers["location"] = f"{core.conf.public_url.rstrip('/')}/image/v2/images/{image}"
+        return answer
+    return await from_site(core, req, entry.site, reply)
+
+
+async def _resize(core: Core, req: Request, entry: IndexEntry, flavor: str) -> Response:
+    """The new flavor must be at the site and within quota before the site is asked."""
+    reply = await core.south.call("hub", "compute", "GET", f"/flavors/{flavor}", as_=req.caller)
+    if reply.status != 200:
+        return await at_site(core, req, entry)
+    new = reply.json()["flavor"]
+    await core.compute.materialise_flavor(entry.site, flavor, req.caller)
+    old = await core.store.ledger.held(entry.id)
+    # Between resize and confirm Nova holds the larger of both (nova/quota.py, upsize delta).
+    wanted = {"cores": max(int(new["vcpus"]), old.get("cores", 0)), "ram": max(int(new["ram"]), old.get("ram", 0))}
+    try:
+        await core.store.ledger.change(entry.id, {**old, **wanted}, await core.limits.of("compute", entry.project_id))
+    except OverQuota as e:
+        raise Fault(403, f"Quota exceeded for {e.resource}: Requested {e.requested}, but already used {e.used} of {e.limit} {e.resource}") from e
+    try:
+        answer = await at_site(core, req, entry)
+    except SiteError:
+        raise  # unknown: the larger amount stays until the next confirm, revert or repair
+    if answer.status >= 300:
+        await core.store.ledger.change(entry.id, old, {})
+    return answer
+
+
+async def _after(core: Core, req: Request, entry: IndexEntry, name: str) -> None:
+    if name in ("confirmResize", "revertResize"):
+        reply = await core.south.call(entry.site, "compute", "GET", f"/servers/{entry.id}", version="2.52")
+        if reply.ok:
+            flavor = reply.json()["server"].get("flavor", {})
+            if "vcpus" in flavor:
+                await core.store.ledger.change(entry.id, {"instances": 1, "cores": flavor["vcpus"], "ram": flavor["ram"]}, {})
+    elif name == "forceDelete":
+        await core.watch.begin_delete("server.delete", entry, req)
+        core.watch.wake(entry.site)
+
+
+async def _security_group(core: Core, req: Request, entry: IndexEntry, name: str, *, add: bool) -> Response:
+    """Groups are the hub's ports' (design review 2.8): the site's Nova would only edit the replica."""
+    found = await core.south.call(
+        "hub", "network", "GET", "/v2.0/security-groups", as_=req.caller, params=[("tenant_id", req.caller.project_id or "")]
+    )
+    ids = [g["id"] for g in found.expect(200).json()["security_groups"] if name in (g["id"], g["name"])]
+    if len(ids) != 1:
+        if len(ids) > 1:
+            raise Fault(409, f"Multiple security groups found matching '{name}'. Use an ID to be more specific.")
+        raise Fault(404, f"Security group {name} not found for project {req.caller.project_id}.")
+    for port in await core.ports.of_device(entry.id):
+        groups = set(port.get("security_groups", ()))
+        wanted = groups | {ids[0]} if add else groups - {ids[0]}
+        if wanted != groups:
+            path = f"/v2.0/ports/{port['id']}"
+            reply = await core.south.call("hub", "network", "PUT", path, as_=req.caller, json={"port": {"security_groups": sorted(wanted)}})
+            reply.expect(200)
+            await core.networks.sync("port", port["id"])
+        elif not add:
+            raise Fault(404, f"Security group {name} not associated with the instance {entry.id}")
+    return Response(status=202, headers={"Content-Type": "application/json"})
+
+
+async def interface_attach(core: Core, req: Request) -> Response:
+    """POST /servers/{id}/os-interface: a hub port first, then its replica, then the site's Nova plugs that."""
+    entry = await locate(core, req, "server", req.match["id"])
+    if entry is None:
+        return await to_hub(core, req)
+    doc = req.json()
+    wanted = doc.get("interfaceAttachment") if isinstance(doc, dict) else None
+    if not isinstance(wanted, dict):
+        return await at_site(core, req, entry)
+    nic: dict[str, Any] = {"port": wanted.get("port_id"), "uuid": wanted.get("net_id")}
+    if not isinstance(nic["port"] or nic["uuid"], str):
+        return await at_site(core, req, entry)
+    fixed = wanted.get("fixed_ips")
+    if isinstance(fixed, list) and fixed and isinstance(fixed[0], dict):
+        nic["fixed_ip"] = fixed[0].get("ip_address")
+    nics = Nics(core, req, entry.site, entry.id)
+    port, made = await nics.one(nic)
+    try:
+        site_port = await core.networks.materialise_port(entry.site, port, req.caller)
+        body = {"interfaceAttachment": {"port_id": site_port, **({"tag": wanted["tag"]} if "tag" in wanted else {})}}
+        reply = await site_reply(core, req, entry.site, doc=body)
+    except (Fault, NativeFault, SiteError):
+        await core.ports.drop(port["id"], delete=made)
+        raise
+    if reply.status != 200:
+        await core.ports.drop(port["id"], delete=made)
+    else:
+        await core.ports.give(port["id"], entry.id, entry.site, made=made)
+    return await from_site(core, req, entry.site, reply)
+
+
+async def interface_detach(core: Core, req: Request) -> Response:
+    """DELETE /servers/{id}/os-interface/{port}: asynchronous at the site; the hub's port follows when it is out."""
+    entry = await locate(core, req, "server", req.match["id"])
+    if entry is None:
+        return await to_hub(core, req)
+    reply = await site_reply(core, req, entry.site)
+    if reply.status == 202:
+        core.tasks.start("interface detach", core.watch.detached(entry, req.match["port"]))
+    return await from_site(core, req, entry.site, reply)
+
+
+async def volume_attach(core: Core, req: Request) -> Response:
+    """POST /servers/{id}/os-volume_attachments: a volume of another site gets Nova's own refusal (design review 1.2)."""
+    entry = await locate(core, req, "server", req.match["id"])
+    if entry is None:
+        return await to_hub(core, req)
+    doc = req.json()
+    wanted = doc.get("volumeAttachment") if isinstance(doc, dict) else None
+    volume = wanted.get("volumeId") if isinstance(wanted, dict) else None
+    if isinstance(volume, str):
+        where = await locate(core, req, "volume", volume)
+        if where is not None and where.site != entry.site:
+            raise Fault(400, f"Invalid volume: Instance {entry.id} and volume {volume} are not in the same availability_zone. "
+                             f"Instance is in {entry.site}. Volume is in {where.site}")  # fmt: skip
+    return await at_site(core, req, entry)
+
+
+async def server_tags(core: Core, req: Request) -> Response:
+    """PUT and DELETE of all tags: our stamp stays while it is needed (design review 3.2)."""
+    entry = await locate(core, req, "server", req.match["id"])
+    if entry is None:
+        return await to_hub(core, req)
+    stamps = [f"cascade.{i.id}" for i in await core.store.intents.by_resource(entry.id) if i.verb == "server.create"]
+    if not stamps:
+        return await at_site(core, req, entry)
+    if req.method == "PUT" and isinstance(doc := req.json(), dict) and isinstance(doc.get("tags"), list):
+        reply = await site_reply(core, req, entry.site, doc={**doc, "tags": [*doc["tags"], *stamps]})
+        return await from_site(core, req, entry.site, reply)
+    return await at_site(core, req, entry)
+
+
+async def server_groups(core: Core, req: Request) -> Response:
+    """Server groups are the hub's; their members are the sites' (listed by what each site's copy says)."""
+    import msgspec
+
+    reply = await hub_reply(core, req)
+    if req.method == "DELETE" and reply.ok:
+        core.tasks.start("server group delete", core.compute.drop_server_group(req.path.rsplit("/", 1)[-1]))
+    if req.method != "GET" or reply.status != 200:
+        return from_hub(core, reply)
+    doc = reply.json()
+    for group in doc.get("server_groups") or [doc["server_group"]]:
+        group["members"] = await core.compute.group_members(group["id"])
+    return from_hub(core, reply, msgspec.json.encode(doc))

@@ -1,0 +1,226 @@
+"""Cinder's zonal things: made where their source is, or in the zone named, or at the project's home site."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import msgspec
+
+from cascade.api.choice import choose
+from cascade.api.core import Core
+from cascade.api.forward import from_site, site_reply, to_hub
+from cascade.api.request import Request, Response
+from cascade.api.zonal import at_site, locate
+from cascade.api.zones import south_zone
+from cascade.model.crash import point
+from cascade.model.errors import Fault, NativeFault, OverQuota, SiteError
+from cascade.store.intents import Intent
+
+STAMP = "cascade"
+"""Metadata key of a volume or snapshot while its create is an open intent (design review 3.2)."""
+_SOURCES = {
+    "snapshot_id": "snapshot", "source_volid": "volume", "volume_id": "volume", "backup_id": "backup", "group_id": "group",
+    "group_snapshot_id": "group_snapshot", "volume_uuid": "volume", "instance_uuid": "server", "source_group_id": "group",
+}  # fmt: skip
+"""Body fields that name a zonal thing and so pin the site."""
+
+
+async def volume_create(core: Core, req: Request) -> Response:
+    """POST /volumes."""
+    doc = req.json()
+    volume = doc.get("volume") if isinstance(doc, dict) else None
+    if not isinstance(volume, dict):
+        return await to_hub(core, req)
+    named = await _named(core, req, volume)
+    if named is None:
+        return await to_hub(core, req)  # an unknown source: Cinder at the hub says so
+    zone = volume.get("availability_zone")
+    if not isinstance(zone, str | None):
+        return await to_hub(core, req)
+    choice = await choose(core, req, zone=zone or None, named=named)
+    known = {}
+    image = volume.get("imageRef") or volume.get("image_id")
+    if isinstance(image, str) and image:
+        try:
+            known[image] = await core.images.materialise(choice.site, image, req.caller)
+        except NativeFault:
+            return await to_hub(core, req)
+    size = await _size(core, req, volume, named)
+    amounts = {"volumes": 1, "gigabytes": size}
+    body = {"size": size, "name": volume.get("name")}
+    south = {**volume, "availability_zone": south_zone(core, choice.site, zone or choice.site, "volume")}
+    return await _make(core, req, choice.site, "volume", amounts, body, {**doc, "volume": south}, known)
+
+
+async def volume_child_create(core: Core, req: Request) -> Response:
+    """POST of snapshots, backups, attachments, transfers, groups: at the site of what they are made from."""
+    assert req.row is not None
+    doc = req.json()
+    key = next((k for k in doc if isinstance(doc[k], dict)), None) if isinstance(doc, dict) else None
+    if key is None:
+        return await to_hub(core, req)
+    what = doc[key]
+    named = await _named(core, req, what)
+    if named is None:
+        return await to_hub(core, req)
+    zone = what.get("availability_zone")
+    choice = await choose(core, req, zone=zone if isinstance(zone, str) and zone else None, named=named)
+    if isinstance(zone, str) and zone and key != "backup":
+        doc = {**doc, key: {**what, "availability_zone": south_zone(core, choice.site, zone, "volume")}}
+    kind = req.row.resource
+    amounts: dict[str, int] = {}
+    if kind == "snapshot":
+        size = await _size(core, req, {"source_volid": what.get("volume_id")}, named)
+        amounts = {"snapshots": 1, "gigabytes": size}
+    elif kind == "backup":
+        size = await _size(core, req, {"source_volid": what.get("volume_id")}, named)
+        amounts = {"backups": 1, "backup_gigabytes": size}
+    elif kind == "group":
+        amounts = {"groups": 1}
+    return await _make(core, req, choice.site, kind, amounts, {}, doc, {})
+
+
+async def _make(
+    core: Core, req: Request, site: str, kind: str, amounts: dict[str, int], note: dict[str, Any], doc: dict[str, Any], known: dict[str, str]
+) -> Response:
+    """Intent and quota, one POST with a stamp where the kind can carry one, index, commit."""
+    project = req.caller.project_id or ""
+    try:
+        intent = await core.store.begin_create(
+            verb=f"{kind}.create", site=site, project_id=project, user_id=req.caller.user_id, request_id=req.request_id, body=note,
+            amounts=amounts, limits=await core.limits.of("volume", project) if amounts else {},
+        )  # fmt: skip
+    except OverQuota as e:
+        raise over_quota(e) from e
+    point("volume.create:intent")
+    stamped = kind in ("volume", "snapshot") and isinstance(doc[kind].get("metadata", {}) or {}, dict)
+    if stamped:
+        doc = copy.deepcopy(doc)
+        doc[kind]["metadata"] = {**(doc[kind].get("metadata") or {}), STAMP: intent.id}
+    await core.store.intents.update(intent.id, state="posting")
+    try:
+        reply = await site_reply(core, req, site, doc=doc, known=known)
+    except SiteError:
+        core.watch.wake(site)
+        raise
+    point("volume.create:answered")
+    if not reply.ok:
+        if reply.status < 500 or not stamped:
+            await core.store.ledger.release(intent.id)
+            await core.store.intents.close(intent.id)
+        return await from_site(core, req, site, reply)
+    made = next(v for v in reply.json().values() if isinstance(v, dict))["id"]
+    await core.watch.accepted(intent, made)
+    point("volume.create:indexed")
+    core.tasks.start("unstamp", _unstamp(core, site, kind, made) if stamped else _close(core, intent))
+    return await from_site(core, req, site, reply)
+
+
+async def _unstamp(core: Core, site: str, kind: str, ident: str) -> None:
+    """Once the index has the id, the stamp is not needed any more."""
+    await core.south.call(site, "volume", "DELETE", f"/{kind}s/{ident}/metadata/{STAMP}", version="3.0")
+
+
+async def _close(core: Core, intent: Intent) -> None:
+    """Kinds without a stamp are settled by their answer."""
+    await core.store.intents.close(intent.id)
+
+
+async def volume_delete(core: Core, req: Request) -> Response:
+    """DELETE: watched until gone, then the quota and the index row go."""
+    assert req.row is not None
+    entry = await locate(core, req, req.row.resource, req.match["id"])
+    if entry is None:
+        return await to_hub(core, req)
+    if not core.sites.usable(entry.site):
+        raise Fault(503, f"Availability zone {entry.site} is not available at the moment.", headers={"Retry-After": "10"})
+    intent = await core.watch.begin_delete(f"{entry.kind}.delete", entry, req)
+    reply = await site_reply(core, req, entry.site)
+    if reply.ok:
+        if reply.status == 202:
+            core.watch.wake(entry.site)
+        else:
+            await core.watch.ended(entry)
+    elif reply.status == 404:
+        await core.watch.missing(entry)
+    else:
+        await core.store.intents.close(intent.id)
+    return await from_site(core, req, entry.site, reply)
+
+
+async def volume_action(core: Core, req: Request) -> Response:
+    """POST /volumes/{id}/action (and of snapshots, backups, groups)."""
+    assert req.row is not None
+    entry = await locate(core, req, req.row.resource, req.match["id"])
+    if entry is None:
+        return await to_hub(core, req)
+    doc = req.json()
+    name = next(iter(doc)) if isinstance(doc, dict) and len(doc) == 1 else ""
+    what = doc[name] if name else None
+    if name == "os-extend" and isinstance(what, dict) and isinstance(what.get("new_size"), int):
+        return await _extend(core, req, entry.id, entry.project_id, what["new_size"], entry.site)
+    answer = await at_site(core, req, entry)
+    if name == "os-volume_upload_image" and answer.status == 202:
+        await core.images.born(entry.site, msgspec.json.decode(answer.body)[name]["image_id"], req.caller)
+    if name == "os-force_delete" and answer.status == 202:
+        await core.watch.begin_delete(f"{entry.kind}.delete", entry, req)
+        core.watch.wake(entry.site)
+    return answer
+
+
+async def _extend(core: Core, req: Request, volume: str, project: str, size: int, site: str) -> Response:
+    old = await core.store.ledger.held(volume)
+    if size > old.get("gigabytes", 0):
+        try:
+            await core.store.ledger.change(volume, {**old, "volumes": 1, "gigabytes": size}, await core.limits.of("volume", project))
+        except OverQuota as e:
+            raise over_quota(e) from e
+    reply = await site_reply(core, req, site)
+    if not reply.ok:
+        await core.store.ledger.change(volume, old, {})
+    return await from_site(core, req, site, reply)
+
+
+async def _named(core: Core, req: Request, what: dict[str, Any]) -> dict[str, str] | None:
+    """id -> site of every zonal thing named; None if one is unknown to this caller."""
+    named = {}
+    for field, kind in _SOURCES.items():
+        ident = what.get(field)
+        if isinstance(ident, str) and ident:
+            entry = await locate(core, req, kind, ident)
+            if entry is None:
+                return None
+            named[ident] = entry.site
+    return named
+
+
+async def _size(core: Core, req: Request, volume: dict[str, Any], named: dict[str, str]) -> int:
+    """Gigabytes this will count as: as asked, else its source's."""
+    size = volume.get("size")
+    if isinstance(size, int | str) and not isinstance(size, bool):
+        try:
+            return max(int(size), 0)
+        except ValueError:
+            return 0
+    for field, path, key in (("source_volid", "/volumes", "volume"), ("snapshot_id", "/snapshots", "snapshot")):
+        ident = volume.get(field)
+        if isinstance(ident, str) and ident in named:
+            reply = await core.south.call(named[ident], "volume", "GET", f"{path}/{ident}", as_=req.caller, version="3.0")
+            if reply.ok:
+                return int(reply.json()[key]["size"])
+    return 0
+
+
+def over_quota(e: OverQuota) -> Fault:
+    """Cinder's words and status (413, VolumeSizeExceedsAvailableQuota and kin)."""
+    if e.resource.startswith("gigabytes"):
+        text = (f"Requested volume or snapshot exceeds allowed {e.resource} quota. Requested {e.requested}G, quota is {e.limit}G and "
+                f"{e.used}G has been consumed.")  # fmt: skip
+    elif e.resource.startswith("volumes"):
+        text = f"VolumeLimitExceeded: Maximum number of volumes allowed ({e.limit}) exceeded for quota '{e.resource}'."
+    elif e.resource.startswith("snapshots"):
+        text = f"SnapshotLimitExceeded: Maximum number of snapshots allowed ({e.limit}) exceeded"
+    else:
+        text = f"Maximum number of {e.resource} allowed ({e.limit}) exceeded"
+    return Fault(413, text, kind="overLimit", headers={"Retry-After": "0"})
