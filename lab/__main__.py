@@ -9,9 +9,9 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
-from lab import accounts, cloud, infra, install, procs, status
+from lab import accounts, cloud, gateway, infra, install, procs, status
+from lab import demo as story
 from lab.data import CLOUDS, HUB, SITES, Cloud
 from lab.paths import State, state
 from lab.report import LabError, console, say, step
@@ -35,8 +35,6 @@ def up(place: State, args: argparse.Namespace) -> None:
         for done in [pool.submit(cloud.up, place, site) for site in sites]:
             done.result()
     if not args.no_gateway:
-        from lab import gateway
-
         gateway.up(place, sites)
     say(f"The lab is up after {time.monotonic() - begun:.0f} s. Next: eval $(bin/lab env); openstack server list")
 
@@ -44,10 +42,7 @@ def up(place: State, args: argparse.Namespace) -> None:
 def down(place: State, args: argparse.Namespace) -> None:
     """Stop everything."""
     with step("stop everything"):
-        with suppress(ImportError):
-            from lab import gateway
-
-            gateway.down(place)
+        gateway.stop(place)
         cloud.down(place, list(CLOUDS.values()))
         procs.stop(infra.procs(place))
 
@@ -61,14 +56,20 @@ def reset(place: State, args: argparse.Namespace) -> None:
 
 
 def start(place: State, args: argparse.Namespace) -> None:
-    """Start one cloud."""
+    """Start one cloud, or the gateway."""
+    if args.name == GATEWAY:
+        gateway.start(place)
+        return
     infra.start(place)
     cloud.up(place, CLOUDS[args.name])
 
 
 def stop(place: State, args: argparse.Namespace) -> None:
-    """Stop one cloud."""
+    """Stop one cloud, or the gateway."""
     with step(f"stop {args.name}"):
+        if args.name == GATEWAY:
+            gateway.stop(place)
+            return
         cloud.down(place, [CLOUDS[args.name]])
 
 
@@ -89,8 +90,6 @@ def env(place: State, args: argparse.Namespace) -> None:
 
 def demo(place: State, args: argparse.Namespace) -> None:
     """Show what Cascade does."""
-    from lab import demo as story
-
     story.run(place)
 
 
@@ -107,6 +106,7 @@ COMMANDS: dict[str, Callable[[State, argparse.Namespace], None]] = {
     "demo": demo,
     "env": env,
 }
+GATEWAY = "cascade"
 UNLOCKED = {"status", "logs", "env", "demo"}
 
 
@@ -119,7 +119,8 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--site", action="append", choices=sorted(SITES), help="also this site")
             command.add_argument("--no-gateway", action="store_true", help="hub and sites only")
         elif name in ("start", "stop", "freeze", "thaw"):
-            command.add_argument("name", choices=sorted(CLOUDS), metavar="SITE")
+            names = [*CLOUDS, GATEWAY] if name in ("start", "stop") else [*CLOUDS]
+            command.add_argument("name", choices=names, metavar="SITE", help=", ".join(names))
         elif name == "logs":
             command.add_argument("name", nargs="?", metavar="SITE", help="a site, hub, infra or cascade")
             command.add_argument("process", nargs="?", metavar="PROCESS", help="as in status")

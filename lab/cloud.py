@@ -38,6 +38,7 @@ def _up(state: State, cloud: Cloud) -> None:
     running = services.procs(state, cloud)
     if all(proc.pid() for proc in all_procs(state, cloud)) and _bootstrapped(state, cloud):
         with step(f"{cloud.name}: runs already"):
+            _signal(state, cloud, signal.SIGCONT)  # it may be frozen
             ready(running)
         return
     install.release(state, cloud.release)

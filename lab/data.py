@@ -10,9 +10,9 @@ from enum import StrEnum
 SERVICES = ("keystone", "placement", "glance", "nova", "neutron", "cinder")
 """The services of a cloud. The place in this tuple is the offset from the cloud's base port."""
 
-DATABASES: dict[str, tuple[str, ...]] = {
-    service: (service,) for service in SERVICES if service != "nova"
-} | {"nova": ("nova_api", "nova_cell0", "nova")}
+DATABASES: dict[str, tuple[str, ...]] = {service: (service,) for service in SERVICES if service != "nova"} | {
+    "nova": ("nova_api", "nova_cell0", "nova")
+}
 
 PASSWORD = "secret"
 """The one password of the lab. Nothing here listens anywhere but on loopback."""

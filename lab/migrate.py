@@ -110,7 +110,8 @@ def _bootstrap_keystone(state: State, cloud: Cloud) -> None:
         for key in ("0", "1"):
             (folder / key).write_bytes(base64.urlsafe_b64encode(os.urandom(32)))
             (folder / key).chmod(0o600)
-    urls = [word for kind in ("public", "internal", "admin") for word in (f"--bootstrap-{kind}-url", cloud.identity_url)]
+    kinds = ("public", "internal", "admin")
+    urls = [word for kind in kinds for word in (f"--bootstrap-{kind}-url", cloud.identity_url)]
     run(
         [
             state.venv(cloud.release) / "bin" / "keystone-manage",

@@ -91,9 +91,7 @@ def _daemons(state: State, cloud: Cloud) -> list[Proc]:
     ]
     for index in range(1, cloud.computes + 1):
         local = vswitch(place, index)
-        found.append(
-            _proc(place, f"vswitchd{index}", "ovs-vswitchd", "--enable-dummy=override", local, chassis=index)
-        )
+        found.append(_proc(place, f"vswitchd{index}", "ovs-vswitchd", "--enable-dummy=override", local, chassis=index))
         found.append(_proc(place, f"ovn-controller{index}", "ovn-controller", local, chassis=index))
     return found
 

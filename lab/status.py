@@ -4,7 +4,7 @@ import argparse
 
 from rich.table import Table
 
-from lab import cloud, infra
+from lab import cloud, gateway, infra
 from lab.data import CLOUDS
 from lab.paths import State
 from lab.procs import Proc, usage
@@ -13,11 +13,9 @@ from lab.report import LabError, console, say, tail
 
 def groups(place: State) -> dict[str, list[Proc]]:
     """All processes of the lab, by the place they belong to."""
-    return {"infra": infra.procs(place)} | {
-        name: cloud.all_procs(place, item)
-        for name, item in CLOUDS.items()
-        if place.cloud(item).run.exists()
-    }
+    found = {"infra": infra.procs(place)}
+    found |= {name: cloud.all_procs(place, item) for name, item in CLOUDS.items() if place.cloud(item).run.exists()}
+    return found | {"cascade": [gateway.proc(place)]}
 
 
 def show(place: State, args: argparse.Namespace) -> None:
@@ -37,9 +35,7 @@ def show(place: State, args: argparse.Namespace) -> None:
                 continue
             condition = "[yellow]frozen[/]" if found.frozen else "up"
             mib = found.memory / 2**20
-            table.add_row(
-                name, proc.name, str(pid), condition, str(found.processes), f"{mib:.0f}", f"{found.cpu:.0f}"
-            )
+            table.add_row(name, proc.name, str(pid), condition, str(found.processes), f"{mib:.0f}", f"{found.cpu:.0f}")
             memory, cpu = memory + mib, cpu + found.cpu
         table.add_row(f"[bold]{name}[/]", "[bold]all[/]", "", "", "", f"[bold]{memory:.0f}[/]", f"[bold]{cpu:.0f}[/]")
         total += memory

@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 
 from lab.config import compute, network, services
 from lab.config.ini import Context, Ini, render
@@ -36,6 +35,7 @@ def write(state: State, cloud: Cloud) -> None:
 
 def files(state: State, cloud: Cloud, service: str) -> list[str]:
     """The --config-file arguments of a service's programs."""
-    names = {"glance": ["glance-api.conf"], "neutron": ["neutron.conf", "ml2_conf.ini"]}.get(service, [f"{service}.conf"])
-    folder: Path = state.cloud(cloud).etc / service
+    special = {"glance": ["glance-api.conf"], "neutron": ["neutron.conf", "ml2_conf.ini"]}
+    names = special.get(service, [f"{service}.conf"])
+    folder = state.cloud(cloud).etc / service
     return [word for name in names for word in ("--config-file", str(folder / name))]

@@ -33,7 +33,6 @@ def _nova(context: Context, name: str, host: str) -> Ini:
             "resize_confirm_window": 0,
             "vif_plugging_is_fatal": True,
             "vif_plugging_timeout": 60,
-            # The endpoints of the other services by URL, not by catalogue: the hub's names the gateway too.
         },
         "wsgi": {"api_paste_config": etc / "api-paste.ini"},
         "api": {"auth_strategy": "keystone"},
@@ -47,6 +46,7 @@ def _nova(context: Context, name: str, host: str) -> Ini:
             "server_groups": 100 if hub else 1000,
             "server_group_members": 100,
         },
+        # The other services by URL: the answer about a network or an image must come from this very cloud.
         "glance": context.auth("nova", endpoint_override=cloud.url("glance")),
         "neutron": context.auth(
             "nova",

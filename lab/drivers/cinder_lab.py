@@ -117,9 +117,7 @@ class LabDriver(driver.VolumeDriver):
     ) -> None:
         """Write an image into the volume."""
         target = self.local_path(volume)
-        image_utils.fetch_to_raw(
-            context, image_service, image_id, target, "1M", size=volume.size, run_as_root=False
-        )
+        image_utils.fetch_to_raw(context, image_service, image_id, target, "1M", size=volume.size, run_as_root=False)
         os.truncate(target, volume.size << 30)
 
     def copy_volume_to_image(self, context: Any, volume: Any, image_service: Any, image_meta: Any) -> None:

@@ -24,7 +24,7 @@ _saving = threading.Lock()
 class LabDriver(fake.FakeDriverWithoutFakeNodes):
     """Instances are entries in a dictionary that is written to a file at each change."""
 
-    capabilities = fake.FakeDriver.capabilities | {"supports_migrate_to_same_host": True}  # noqa: RUF012
+    capabilities = fake.FakeDriver.capabilities | {"supports_migrate_to_same_host": True}
 
     def init_host(self, host: str) -> None:
         """Remember the instances of the last run."""
@@ -45,12 +45,20 @@ class LabDriver(fake.FakeDriverWithoutFakeNodes):
                 json.dump({uuid: (found.name, found.state) for uuid, found in list(self.instances.items())}, file)
             os.replace(draft, self._file())
 
-    def spawn(self, context: Any, instance: Any, *args: Any, network_info: Any = None, **kwargs: Any) -> None:
+    def spawn(
+        self,
+        context: Any,
+        instance: Any,
+        image_meta: Any,
+        injected_files: Any,
+        admin_password: Any,
+        allocations: Any,
+        network_info: Any = None,
+        **kwargs: Any,
+    ) -> None:
         """Start an instance and plug its interfaces."""
-        if len(args) > 4:  # image_meta, files, password, allocations, network_info
-            network_info = args[4]
-            args = args[:4]
-        super().spawn(context, instance, *args, network_info=network_info, **kwargs)
+        known = (image_meta, injected_files, admin_password, allocations)
+        super().spawn(context, instance, *known, network_info=network_info, **kwargs)
         self.plug_vifs(instance, network_info)
         self._save()
 
@@ -74,9 +82,7 @@ class LabDriver(fake.FakeDriverWithoutFakeNodes):
                 "owner_id": instance.project_id,
             },
         }
-        update_task_state(
-            task_state=task_states.IMAGE_UPLOADING, expected_state=task_states.IMAGE_PENDING_UPLOAD
-        )
+        update_task_state(task_state=task_states.IMAGE_UPLOADING, expected_state=task_states.IMAGE_PENDING_UPLOAD)
         bits = io.BytesIO(f"snapshot of {instance.uuid}\n".encode())
         api.update(context, image_id, meta, bits, purge_props=False)
 
