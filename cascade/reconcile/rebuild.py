@@ -1,0 +1,184 @@
+"""``cascade rebuild``: the index, the pairs and the ledger again, from the hub and the sites alone.
+
+Possible because every pair is written at the site in the create itself (design review 7.5): descriptions of
+projects, users and Neutron objects, tags of servers, properties of images. Lost for good: reservations of creates
+that were in flight (their servers are found by tag), tombstones, remembered list positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from cascade.model.errors import SiteError
+from cascade.model.site import Site
+from cascade.sites.registry import Sites
+from cascade.sites.south import South
+from cascade.store import Store
+from cascade.store.index import IndexEntry
+from cascade.store.pairs import Pair
+
+log = structlog.get_logger(__name__)
+
+STAMP = "cascade:"
+"""What stands in a description before the hub's id."""
+_NEUTRON = {
+    "networks": "network", "subnets": "subnet", "ports": "port", "routers": "router", "security-groups": "security_group",
+    "security-group-rules": "security_group_rule", "floatingips": "floating_ip", "address-groups": "address_group",
+}  # fmt: skip
+_CINDER = {"volumes": "volume", "snapshots": "snapshot", "backups": "backup", "groups": "group", "group_snapshots": "group_snapshot"}
+
+
+@dataclass
+class Found:
+    """What one site gave."""
+
+    pairs: int = 0
+    things: int = 0
+    foreign: int = 0
+    """Rows of projects that are not ours: the site's own, left alone."""
+    projects: dict[str, str] = field(default_factory=dict)
+    """site project id -> hub project id"""
+    users: dict[str, str] = field(default_factory=dict)
+
+
+class Rebuild:
+    """Run with the gateway stopped or idle; may be repeated."""
+
+    def __init__(self, store: Store, south: South, sites: Sites) -> None:
+        self._store, self._south, self._sites = store, south, sites
+
+    async def run(self) -> dict[str, Found]:
+        """All enabled sites, one after another; a dead one is reported and can be done later."""
+        out = {}
+        for name in self._sites.names():
+            try:
+                out[name] = await self.site(self._sites.get(name))
+            except SiteError as e:
+                log.error("site not rebuilt; run again when it answers", site=name, error=str(e))
+        return out
+
+    async def site(self, site: Site) -> Found:
+        """One site."""
+        found = Found()
+        await self._identity(site, found)
+        await self._network(site, found)
+        await self._images(site, found)
+        await self._servers(site, found)
+        await self._cinder(site, found)
+        log.info("site rebuilt", site=site.name, pairs=found.pairs, things=found.things, foreign=found.foreign)
+        return found
+
+    async def _identity(self, site: Site, found: Found) -> None:
+        if site.identity == "shared":
+            return
+        domains = (await self._get(site, "identity", "/v3/domains", [("name", "cascade")])).get("domains", [])
+        if not domains:
+            return
+        for path, kind, into in (("projects", "project", found.projects), ("users", "user", found.users)):
+            rows = (await self._get(site, "identity", f"/v3/{path}", [("domain_id", domains[0]["id"])]))[path]
+            for row in rows:
+                hub = row["name"] if kind == "user" else _stamped(row) or row["name"]
+                into[row["id"]] = hub
+                await self._pair(found, Pair(kind=kind, hub_id=hub, site=site.name, site_id=row["id"], project_id=None))
+
+    async def _network(self, site: Site, found: Found) -> None:
+        for path, kind in _NEUTRON.items():
+            key = path.replace("-", "_")
+            reply = await self._south.call(site.name, "network", "GET", f"/v2.0/{path}", timeout=60)
+            for row in reply.json().get(key, []) if reply.ok else []:
+                hub = _stamped(row)
+                if hub:
+                    owner = found.projects.get(row.get("project_id", ""), row.get("project_id") if site.identity == "shared" else None)
+                    await self._pair(found, Pair(kind=kind, hub_id=hub, site=site.name, site_id=row["id"], project_id=owner))
+
+    async def _images(self, site: Site, found: Found) -> None:
+        path: str | None = "/v2/images?limit=200"
+        while path:
+            doc = await self._get(site, "image", path, [])
+            for row in doc["images"]:
+                if row.get("cascade_image"):
+                    await self._pair(
+                        found, Pair(kind="image", hub_id=row["cascade_image"], site=site.name, site_id=row["id"], project_id=None)
+                    )
+            path = doc.get("next")
+
+    async def _servers(self, site: Site, found: Found) -> None:
+        async for row in self._pages(site, "compute", "/servers/detail", "servers", "2.52"):
+            entry = self._entry(site, "server", row, found)
+            if entry is None:
+                continue
+            await self._store.index.add_many([entry])
+            flavor = row.get("flavor", {})
+            size = {"instances": 1, **await self._flavor(str(flavor.get("id", "")))}
+            await self._store.ledger.put(entry.id, entry.project_id, entry.user_id, size)
+
+    async def _cinder(self, site: Site, found: Found) -> None:
+        for path, kind in _CINDER.items():
+            async for row in self._pages(site, "volume", f"/{path}/detail", path, "3.60"):
+                entry = self._entry(site, kind, row, found)
+                if entry is None:
+                    continue
+                await self._store.index.add_many([entry])
+                size = int(row.get("size") or 0)
+                amounts = {
+                    "volume": {"volumes": 1, "gigabytes": size}, "snapshot": {"snapshots": 1, "gigabytes": size},
+                    "backup": {"backups": 1, "backup_gigabytes": size}, "group": {"groups": 1},
+                }.get(kind)  # fmt: skip
+                if amounts:
+                    await self._store.ledger.put(entry.id, entry.project_id, entry.user_id, amounts)
+
+    def _entry(self, site: Site, kind: str, row: dict[str, Any], found: Found) -> IndexEntry | None:
+        owner = row.get("tenant_id") or row.get(f"os-vol-tenant-attr:{'tenant_id'}") or row.get("project_id")
+        owner = owner or row.get("os-extended-snapshot-attributes:project_id") or row.get("os-backup-project-attr:project_id")
+        project = found.projects.get(owner or "") if site.identity == "mapped" else owner
+        if not project:
+            found.foreign += 1
+            return None
+        found.things += 1
+        user = row.get("user_id") or ""
+        created = row.get("created") or row.get("created_at")
+        when = datetime.fromisoformat(created.replace("Z", "+00:00") if created.endswith("Z") else created + "+00:00") if created else None
+        return IndexEntry(
+            kind=kind, id=row["id"], site=site.name, project_id=project, user_id=found.users.get(user, user),
+            created=when.timestamp() if when else None, deleted=None,
+        )  # fmt: skip
+
+    async def _pages(self, site: Site, service: str, path: str, key: str, version: str) -> AsyncIterator[dict[str, Any]]:
+        marker: str | None = None
+        while True:
+            params = [("all_tenants", "1"), ("limit", "500"), *([("marker", marker)] if marker else [])]
+            reply = await self._south.call(site.name, service, "GET", path, params=params, version=version, timeout=60)
+            rows = reply.json().get(key, []) if reply.ok else []
+            for row in rows:
+                yield row
+            if len(rows) < 500:
+                return
+            marker = rows[-1]["id"]
+
+    async def _flavor(self, ident: str) -> dict[str, int]:
+        if not hasattr(self, "_flavors"):
+            self._flavors: dict[str, dict[str, int]] = {}
+        if ident not in self._flavors:
+            reply = await self._south.call("hub", "compute", "GET", f"/flavors/{ident}")
+            flavor = reply.json()["flavor"] if reply.ok else {"vcpus": 0, "ram": 0}
+            self._flavors[ident] = {"cores": flavor["vcpus"], "ram": flavor["ram"]}
+        return self._flavors[ident]
+
+    async def _get(self, site: Site, service: str, path: str, params: list[tuple[str, str]]) -> Any:
+        path, _, query = path.partition("?")
+        params = [*params, *(tuple(p.split("=", 1)) for p in query.split("&") if p)]  # type: ignore[list-item]
+        return (await self._south.call(site.name, service, "GET", path, params=params, timeout=60)).expect(200).json()
+
+    async def _pair(self, found: Found, pair: Pair) -> None:
+        await self._store.pairs.put(pair)
+        found.pairs += 1
+
+
+def _stamped(row: dict[str, Any]) -> str | None:
+    text = row.get("description") or ""
+    return text.removeprefix(STAMP).split()[0] if text.startswith(STAMP) else None

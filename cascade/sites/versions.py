@@ -1,0 +1,52 @@
+"""Microversions: ``2.100`` is newer than ``2.52``. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+Window = tuple[str, str]
+"""(lowest, highest), both included."""
+
+_FORMAT = re.compile(r"([1-9]\d*)\.([1-9]\d*|0)")
+
+
+def parse(version: str) -> tuple[int, int]:
+    """(major, minor), to be compared. Raises ValueError for anything but ``N.M``, ``latest`` included."""
+    m = _FORMAT.fullmatch(version)
+    if m is None:
+        raise ValueError(f"not a microversion: {version!r}")
+    return int(m[1]), int(m[2])
+
+
+def at_least(version: str | None, wanted: str) -> bool:
+    """Whether ``version`` is ``wanted`` or newer; no version is older than any."""
+    return version is not None and parse(version) >= parse(wanted)
+
+
+def within(version: str, window: Window) -> bool:
+    """Whether a target with this window honours ``version``."""
+    return parse(window[0]) <= parse(version) <= parse(window[1])
+
+
+def common(windows: Iterable[Window]) -> Window | None:
+    """What all of them honour; None if that is nothing, or if there is no window at all."""
+    all_of = list(windows)
+    if not all_of:
+        return None
+    low = max((w[0] for w in all_of), key=parse)
+    high = min((w[1] for w in all_of), key=parse)
+    return (low, high) if parse(low) <= parse(high) else None
+
+
+HEADERS = {"compute": "compute", "volume": "volume", "placement": "placement"}
+
+
+def headers(service: str, version: str) -> dict[str, str]:
+    """The request headers that ask ``service`` for ``version``; none for a service without microversions."""
+    if service not in HEADERS:
+        return {}
+    out = {"openstack-api-version": f"{HEADERS[service]} {version}"}
+    if service == "compute":
+        out["x-openstack-nova-api-version"] = version  # Nova before 2.27 reads only this one
+    return out
