@@ -1,0 +1,49 @@
+"""The real lab as a fixture. Skipped in so many words where it is not up: ``bin/lab up`` brings it up."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.lab.rest import Cloud
+
+STATE = Path(os.environ.get("CASCADE_LAB_STATE", Path(__file__).parents[2] / ".lab"))
+GATEWAY = int(os.environ.get("CASCADE_LAB_GATEWAY_PORT", "19000"))
+
+
+def _up(port: int) -> bool:
+    with socket.socket() as s:
+        s.settimeout(1)
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Everything in this folder needs the lab."""
+    here = Path(__file__).parent
+    mine = [i for i in items if here in Path(str(i.path)).parents]
+    if mine and not (STATE / "clouds.yaml").exists() or mine and not _up(GATEWAY):
+        if os.environ.get("CASCADE_REQUIRE_LAB"):
+            pytest.exit("the lab is not up, and CASCADE_REQUIRE_LAB is set", returncode=3)
+        for item in mine:
+            item.add_marker(pytest.mark.skip(reason="the lab is not up (bin/lab up)"))
+
+
+@pytest.fixture(scope="session")
+def clouds() -> dict[str, Cloud]:
+    """Clouds of the lab's clouds.yaml by name, each with a token when first used."""
+    return Cloud.load(STATE / "clouds.yaml")
+
+
+@pytest.fixture(scope="session")
+def demo(clouds: dict[str, Cloud]) -> Cloud:
+    """The tenant ``demo`` through the gateway."""
+    return clouds["cascade"]
+
+
+@pytest.fixture(scope="session")
+def admin(clouds: dict[str, Cloud]) -> Cloud:
+    """The administrator through the gateway."""
+    return clouds["cascade-admin"]
