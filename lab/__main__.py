@@ -17,10 +17,10 @@ from lab.paths import State, state
 from lab.report import LabError, console, say, step
 
 
-def _chosen(args: argparse.Namespace) -> list[Cloud]:
-    """The sites `up` is about: those that start by themselves and those named or already begun."""
-    wanted = set(args.site or ())
-    return [site for site in SITES.values() if site.autostart or site.name in wanted]
+def _chosen(place: State, args: argparse.Namespace) -> list[Cloud]:
+    """The sites `up` is about: those that start by themselves, those named, those named earlier."""
+    wanted = {site.name for site in SITES.values() if site.autostart or cloud.bootstrapped(place, site)}
+    return [site for site in SITES.values() if site.name in wanted | set(args.site or ())]
 
 
 def up(place: State, args: argparse.Namespace) -> None:
@@ -29,7 +29,7 @@ def up(place: State, args: argparse.Namespace) -> None:
     accounts.write(place)
     install.packages()
     infra.start(place)
-    sites = _chosen(args)
+    sites = _chosen(place, args)
     cloud.up(place, HUB)
     with ThreadPoolExecutor(2) as pool:
         for done in [pool.submit(cloud.up, place, site) for site in sites]:

@@ -84,8 +84,7 @@ def _catalogue(cloud: Cloud, admin: Rest) -> None:
     regions = {item["id"] for item in admin.get(f"{url}/regions")["regions"]}
     services = {item["type"]: item["id"] for item in admin.get(f"{url}/services")["services"]}
     endpoints = {
-        (item["service_id"], item["region_id"], item["interface"]): item
-        for item in admin.get(f"{url}/endpoints")["endpoints"]
+        (item["service_id"], item["region_id"], item["interface"]): item for item in admin.get(f"{url}/endpoints")["endpoints"]
     }
 
     def register(kind: str, name: str, region: str, address: str) -> None:

@@ -32,9 +32,7 @@ def site(name: str) -> None:
             undo.append(lambda: conn.network.delete_network(network))
             conn.network.create_subnet(network_id=network.id, cidr="10.99.0.0/24", ip_version=4, name=tag)
         with step(f"{name}: server ACTIVE"):
-            server = conn.compute.create_server(
-                name=tag, image_id=image.id, flavor_id="direct", networks=[{"uuid": network.id}]
-            )
+            server = conn.compute.create_server(name=tag, image_id=image.id, flavor_id="direct", networks=[{"uuid": network.id}])
             undo.append(lambda: _delete_server(conn, server))
             server = conn.compute.wait_for_server(server, interval=0.2, wait=90)
         port = next(openstack.connect(cloud=f"{name}-admin").network.ports(device_id=server.id))
@@ -64,9 +62,7 @@ def _delete_server(conn: Any, server: Any) -> None:
 def hub() -> None:
     """The hub's Nova and Cinder give their native faults."""
     conn: Any = openstack.connect(cloud="hub-demo")
-    image = conn.image.create_image(
-        name="check", disk_format="raw", container_format="bare", data=b"x", validate_checksum=False
-    )
+    image = conn.image.create_image(name="check", disk_format="raw", container_format="bare", data=b"x", validate_checksum=False)
     unknown = str(uuid.uuid4())
 
     def boot() -> None:

@@ -10,7 +10,7 @@ from lab.paths import State
 from lab.procs import Proc
 from lab.report import LabError, step
 from lab.rest import Rest
-from lab.wait import ready, until
+from lab.wait import answers, ready, until
 
 BOOTSTRAP_VERSION = "1"
 """Change it when bootstrap.py or its data change, so that existing labs are set up again."""
@@ -36,17 +36,19 @@ def up(state: State, cloud: Cloud) -> None:
 def _up(state: State, cloud: Cloud) -> None:
     place = state.cloud(cloud)
     running = services.procs(state, cloud)
-    if all(proc.pid() for proc in all_procs(state, cloud)) and _bootstrapped(state, cloud):
+    if all(proc.pid() for proc in all_procs(state, cloud)) and bootstrapped(state, cloud):
         with step(f"{cloud.name}: runs already"):
             _signal(state, cloud, signal.SIGCONT)  # it may be frozen
             ready(running)
         return
+    if cloud.identity is Identity.SHARED and not answers(HUB.port("keystone")):
+        raise LabError(f"{cloud.name} uses the hub's Keystone, which does not answer; start the hub first")
     install.release(state, cloud.release)
     config.write(state, cloud)
     migrate.databases(state, cloud)
     if not cloud.is_hub:
         infra.wait_for_broker(state)
-    if not _bootstrapped(state, cloud):
+    if not bootstrapped(state, cloud):
         with step(f"{cloud.name}: accounts and catalogue"):
             keystone = [proc for proc in running if proc.name == "keystone-api"]
             for proc in keystone:
@@ -61,13 +63,14 @@ def _up(state: State, cloud: Cloud) -> None:
             proc.start()
         ready(running)
         _settled(state, cloud)
-    if not _bootstrapped(state, cloud):
+    if not bootstrapped(state, cloud):
         with step(f"{cloud.name}: flavors and networks"):
             bootstrap.data(cloud)
         (place.var / "bootstrapped").write_text(BOOTSTRAP_VERSION)
 
 
-def _bootstrapped(state: State, cloud: Cloud) -> bool:
+def bootstrapped(state: State, cloud: Cloud) -> bool:
+    """Whether a cloud was brought up completely before."""
     stamp = state.cloud(cloud).var / "bootstrapped"
     return stamp.exists() and stamp.read_text() == BOOTSTRAP_VERSION
 
@@ -90,9 +93,7 @@ def _settled(state: State, cloud: Cloud) -> None:
         computes = admin.get(f"{cloud.url('nova')}/v2.1/os-services?binary=nova-compute")["services"]
         volumes = admin.get(f"{volume}?binary=cinder-volume")["services"]
         found = [*computes, *volumes]
-        return len(found) > cloud.computes and all(
-            item["state"] == "up" and _epoch(item["updated_at"]) > begun for item in found
-        )
+        return len(found) > cloud.computes and all(item["state"] == "up" and _epoch(item["updated_at"]) > begun for item in found)
 
     until(f"{cloud.name}: Nova's and Cinder's services are up", alive, 120, 1)
     until(f"{cloud.name}: compute services are mapped to a cell", mapped, 60, 1)
@@ -124,8 +125,3 @@ def _signal(state: State, cloud: Cloud, number: int) -> int:
     if not done:
         raise LabError(f"{cloud.name} does not run")
     return done
-
-
-def needs_hub(cloud: Cloud) -> bool:
-    """Whether a cloud cannot come up without the hub."""
-    return cloud is not HUB and cloud.identity is Identity.SHARED

@@ -89,8 +89,7 @@ def _show(conn: Any) -> None:
             "Name": lambda server: server.name,
             "Status": lambda server: server.status,
             "Networks": lambda server: ", ".join(
-                f"{name}={', '.join(entry['addr'] for entry in entries)}"
-                for name, entries in (server.addresses or {}).items()
+                f"{name}={', '.join(entry['addr'] for entry in entries)}" for name, entries in (server.addresses or {}).items()
             ),
             "Availability Zone": lambda server: server.availability_zone,
         },

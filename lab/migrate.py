@@ -87,8 +87,7 @@ def _cells(cloud: Cloud) -> None:
     ]
     values = ", ".join(f"(now(), {', '.join(repr(field) for field in row)}, 0)" for row in rows)
     infra.sql(
-        "insert into cell_mappings (created_at, uuid, name, transport_url, database_connection, disabled) "
-        f"values {values};",
+        f"insert into cell_mappings (created_at, uuid, name, transport_url, database_connection, disabled) values {values};",
         cloud.database("nova_api"),
     )
 

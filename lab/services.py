@@ -60,9 +60,7 @@ def api(state: State, cloud: Cloud, service: str) -> Proc:
     return Proc(f"{service}-api", place, tuple(argv), env, cloud.port(service), grace=5, log_name=service)
 
 
-def _daemon(
-    state: State, cloud: Cloud, program: str, files: list[str], name: str = "", env: dict[str, str] | None = None
-) -> Proc:
+def _daemon(state: State, cloud: Cloud, program: str, files: list[str], name: str = "", env: dict[str, str] | None = None) -> Proc:
     name, place = name or program, state.cloud(cloud)
     argv = (str(state.venv(cloud.release) / "bin" / program), *files, "--log-file", str(place.log / f"{name}.log"))
     return Proc(name, place, argv, _environment(state, cloud) | (env or {}), grace=8)

@@ -122,9 +122,7 @@ class LabDriver(driver.VolumeDriver):
 
     def copy_volume_to_image(self, context: Any, volume: Any, image_service: Any, image_meta: Any) -> None:
         """Upload the volume as an image."""
-        volume_utils.upload_volume(
-            context, image_service, image_meta, self.local_path(volume), volume, run_as_root=False
-        )
+        volume_utils.upload_volume(context, image_service, image_meta, self.local_path(volume), volume, run_as_root=False)
 
     def ensure_export(self, context: Any, volume: Any) -> None:
         """Nothing is exported."""
@@ -142,9 +140,7 @@ class LabDriver(driver.VolumeDriver):
     def terminate_connection(self, volume: Any, connector: Any, **kwargs: Any) -> None:
         """Nothing was connected."""
 
-    def update_migrated_volume(
-        self, ctxt: Any, volume: Any, new_volume: Any, original_volume_status: str
-    ) -> dict[str, Any]:
+    def update_migrated_volume(self, ctxt: Any, volume: Any, new_volume: Any, original_volume_status: str) -> dict[str, Any]:
         """Let the migrated file take the old one's name."""
         source, target = self._path(new_volume.name), self._path(volume.name)
         if original_volume_status == "available" and os.path.exists(source):
