@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from lab.data import GATEWAY_URL, HUB, PASSWORD, SITES, TENANTS, USER_REGION, Cloud, Identity
+from lab.data import GATEWAY_URL, HUB, PASSWORD, SITES, TENANTS, USER_REGION, Cloud
 from lab.paths import State
 
 
@@ -34,9 +34,7 @@ def _direct(cloud: Cloud) -> dict[str, Any]:
         cloud.name: _cloud(url, "cascade", "service", cloud.name),
         f"{cloud.name}-admin": _cloud(url, "admin", "admin", cloud.name),
     }
-    if cloud.identity is Identity.MAPPED or cloud.is_hub:
-        found |= {f"{cloud.name}-{user}": _cloud(url, user, project, cloud.name) for project, user, _ in TENANTS}
-    return found
+    return found | {f"{cloud.name}-{user}": _cloud(url, user, project, cloud.name) for project, user, _ in TENANTS}
 
 
 def _cloud(auth_url: str, user: str, project: str, region: str) -> dict[str, Any]:

@@ -9,16 +9,14 @@ from typing import Any
 import openstack
 from openstack import exceptions
 
-from lab.data import HUB, SITES, Identity
+from lab.data import HUB, SITES
 from lab.paths import state
 from lab.report import LabError, console, say, step
 
 
 def site(name: str) -> None:
     """Image, network, server with a port that OVN binds, volume, attachment; then everything is deleted."""
-    # A tenant with a Keystone of its own; where identity is the hub's, its `demo` has no member role to spare.
-    account = f"{name}-demo" if SITES[name].identity is Identity.MAPPED else f"{name}-admin"
-    conn: Any = openstack.connect(cloud=account)
+    conn: Any = openstack.connect(cloud=f"{name}-demo")
     tag = f"check-{uuid.uuid4().hex[:6]}"
     undo: list[Callable[[], object]] = []
     try:
