@@ -10,7 +10,7 @@ from typing import Any
 from cascade.api.core import Core
 from cascade.api.forward import from_hub, hub_reply, north_doc, site_reply, from_site
 from cascade.api.request import Request, Response
-from cascade.api.versions import parse
+from cascade.sites.versions import parse
 from cascade.model.errors import Fault, NativeFault, SiteError
 from cascade.model.ids import north_int, split_host, split_int
 

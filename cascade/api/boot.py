@@ -6,11 +6,10 @@ import copy
 from dataclasses import dataclass, field
 from typing import Any
 
-from cascade.api.versions import parse
+from cascade.sites.versions import parse
 
-STAMP = "cascade."
-"""Prefix of the tag every server made through us carries at its site: ``cascade.<intent id>`` (design review 3.2)."""
 STAMP_FROM = (2, 52)
+"""Tags at create: an older request goes south in exactly this version, with the stamp ``cascade.<intent id>`` (design review 3.2)."""
 _NEWER_THAN_21 = {"description": (2, 19), "tags": (2, 52), "trusted_image_certificates": (2, 63), "host": (2, 74),
                   "hypervisor_hostname": (2, 74), "hostname": (2, 90)}  # fmt: skip
 
@@ -23,8 +22,6 @@ class Boot:
     hints: dict[str, Any]
     version: tuple[int, int]
     zone: str | None = None
-    forced: str = ""
-    """``:host[:node]`` of an administrator's ``zone:host:node``."""
     count: tuple[int, int] = (1, 1)
     volumes: list[str] = field(default_factory=list)
     snapshots: list[str] = field(default_factory=list)
@@ -62,8 +59,7 @@ def read(doc: Any, version: str) -> Boot | None:
     boot = Boot(server=server, hints=hints if isinstance(hints, dict) else {}, version=parse(version))
     zone = server.get("availability_zone")
     if isinstance(zone, str) and zone:
-        boot.zone, colon, tail = zone.partition(":")
-        boot.forced = colon + tail
+        boot.zone = zone.partition(":")[0] or None
     low = _count(server.get("min_count"), 1)
     high = _count(server.get("max_count"), low)
     boot.count = (low, max(high, low)) if low <= high else (0, 0)
@@ -85,7 +81,7 @@ def read(doc: Any, version: str) -> Boot | None:
     return boot
 
 
-def south_body(boot: Boot, doc: dict[str, Any], *, zone: str, stamp: str, ports: list[dict[str, Any]] | str, number: int) -> dict[str, Any]:
+def south_body(doc: dict[str, Any], *, stamp: str, ports: list[dict[str, Any]] | str, number: int) -> dict[str, Any]:
     """The site's body for server ``number`` (0 = the only one) of a create: ports named, counts out, stamp in."""
     out: dict[str, Any] = copy.deepcopy(doc)
     server = out["server"]
@@ -96,7 +92,6 @@ def south_body(boot: Boot, doc: dict[str, Any], *, zone: str, stamp: str, ports:
         server["name"] = f"{server['name']}-{number}"
         if isinstance(server.get("hostname"), str):
             server["hostname"] = f"{server['hostname']}-{number}"
-    server["availability_zone"] = zone + boot.forced
     server["networks"] = ports
     tags = server.get("tags", [])
     if isinstance(tags, list):

@@ -66,14 +66,14 @@ async def site_reply(
     raw: bytes = req.body
     if doc is None and raw and (decoded := req.json()) is not None:
         doc = decoded
-    ids = translate.tokens_text(path) | translate.tokens([v for _, v in params])
+    ids = translate.tokens_text(path) | translate.tokens_params(params)
     if doc is not None:
         ids |= translate.tokens(doc)
     mapping = {**await south_ids(core, site, ids, req.caller), **(known or {})}
     where = core.sites.get(site)
     if mapping:
         path = translate.rewrite_text(path, mapping)
-        params = [(k, translate.rewrite_text(v, mapping)) for k, v in params]
+        params = translate.rewrite_params(params, mapping)
     if doc is not None:
         doc = bodies.to_south(translate.rewrite(doc, mapping), site=where, service=req.service)
         raw = msgspec.json.encode(doc)

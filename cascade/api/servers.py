@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from urllib.parse import quote
 
 import structlog
 
@@ -18,10 +19,10 @@ from cascade.api.forward import from_hub, from_site, hub_reply, site_reply, to_h
 from cascade.api.nics import Nics
 from cascade.api.request import Request, Response
 from cascade.api.zonal import locate
-from cascade.api.zones import south_zone
 from cascade.model.crash import point
 from cascade.model.errors import Fault, NativeFault, OverQuota, SiteError, SiteTimeout
 from cascade.model.reply import Reply
+from cascade.routing.bodies import STAMP_TAG
 from cascade.store.intents import Intent
 
 log = structlog.get_logger(__name__)
@@ -40,7 +41,7 @@ async def server_create(core: Core, req: Request) -> Response:
             if entry is None:
                 return await hub_verdict(core, req)
             named[ident] = entry.site
-    flavor = await core.south.call("hub", "compute", "GET", f"/flavors/{boot.server['flavorRef']!s}".rsplit("#", 1)[0], as_=req.caller)
+    flavor = await core.south.call("hub", "compute", "GET", f"/flavors/{quote(str(boot.server['flavorRef']), safe='')}", as_=req.caller)
     if flavor.status != 200:
         return await hub_verdict(core, req)
     if boot.group and (pinned := await core.compute.group_site(boot.group)) is not None:
@@ -48,25 +49,39 @@ async def server_create(core: Core, req: Request) -> Response:
     choice = await choose(core, req, zone=boot.zone, named=named)
     log.info("site chosen", site=choice.site, why=choice.why)
     low, high = boot.count
-    answers: list[tuple[Response, str]] = []
+    shape = flavor.json()["flavor"]
+    made: list[str] = []
+    first: Response | None = None
     for number in range(1, high + 1):
         try:
-            answers.append(await _one(core, req, boot, doc, choice.site, flavor.json()["flavor"], number if high > 1 else 0, low))
+            answer, server = await _one(core, req, boot, doc, choice.site, shape, number if high > 1 else 0, low)
         except (Fault, NativeFault, SiteError):
-            if number > low or not isinstance(doc, dict):
-                break
-            for _, made in answers:  # all or nothing up to min_count
-                await core.watch.discard(made, choice.site)
-            raise
-    answer, _ = answers[0]
-    if boot.server.get("return_reservation_id") and answer.status == 202:
-        return await _reservation(core, req, choice.site, answers[0][1], answer)
-    return answer
+            if number <= low:
+                await _discard(core, choice.site, made)
+                raise
+            break  # beyond min_count as many as there is room for, as Nova does
+        if server is None:
+            if number <= low:
+                await _discard(core, choice.site, made)
+                return answer
+            break
+        made.append(server)
+        first = first or answer
+    assert first is not None
+    if boot.server.get("return_reservation_id"):
+        return await _reservation(core, choice.site, made[0], first)
+    return first
+
+
+async def _discard(core: Core, site: str, servers: list[str]) -> None:
+    """All or nothing up to min_count."""
+    for server in servers:
+        await core.watch.discard(server, site)
 
 
 async def _one(
     core: Core, req: Request, boot: reading.Boot, doc: dict[str, Any], site: str, flavor: dict[str, Any], number: int, low: int
-) -> tuple[Response, str]:
+) -> tuple[Response, str | None]:
     project = req.caller.project_id or ""
     amounts = {"instances": 1, "cores": int(flavor["vcpus"]), "ram": int(flavor["ram"])}
     try:
@@ -86,16 +101,14 @@ async def _one(
         point("server.create:ports")
         await core.store.intents.update(intent.id, state="posting")
         point("server.create:posting")
-        body = reading.south_body(
-            boot, doc, zone=south_zone(core, site, boot.zone or site), stamp=reading.STAMP + intent.id, ports=ports, number=number
-        )
+        body = reading.south_body(doc, stamp=STAMP_TAG + intent.id, ports=ports, number=number)
         version = req.version if boot.version >= reading.STAMP_FROM else "2.52"
         reply = await _post(core, req, site, body, version or "2.52", known, intent)
     except (Fault, NativeFault) as e:
         await take_back(core, intent, nics)
         if isinstance(e, NativeFault) and e.target == "hub":
             # A reference was bad: Nova at the hub knows all of them and says it as Nova says it.
-            return await hub_verdict(core, req), ""
+            return await hub_verdict(core, req), None
         raise
     except SiteTimeout:
         raise  # unknown whether made: the intent stays, recovery looks for the stamp
@@ -106,7 +119,7 @@ async def _one(
         raise
     if reply.status != 202:
         await take_back(core, intent, nics)
-        return await from_site(core, req, site, reply), ""
+        return await from_site(core, req, site, reply), None
     point("server.create:accepted")
     made = reply.json()["server"]["id"]
     await core.watch.accepted(intent, made)
@@ -194,7 +207,7 @@ def _as_asked(answer: Response, req: Request, boot: reading.Boot) -> Response:
     return answer
 
 
-async def _reservation(core: Core, req: Request, site: str, server: str, answer: Response) -> Response:
+async def _reservation(core: Core, site: str, server: str, answer: Response) -> Response:
     """``return_reservation_id``: the reservation of the first server."""
     reply = await core.south.call(site, "compute", "GET", f"/servers/{server}", as_=None, version="2.3")
     found = reply.json().get("server", {}).get("OS-EXT-SRV-ATTR:reservation_id", "") if reply.ok else ""

@@ -12,13 +12,11 @@ from cascade.api.core import Core
 from cascade.api.forward import from_site, site_reply, to_hub
 from cascade.api.request import Request, Response
 from cascade.api.zonal import at_site, locate
-from cascade.api.zones import south_zone
 from cascade.model.crash import point
 from cascade.model.errors import Fault, NativeFault, OverQuota, SiteError
+from cascade.routing.bodies import STAMP_KEY
 from cascade.store.intents import Intent
 
-STAMP = "cascade"
-"""Metadata key of a volume or snapshot while its create is an open intent (design review 3.2)."""
 _SOURCES = {
     "snapshot_id": "snapshot", "source_volid": "volume", "volume_id": "volume", "backup_id": "backup", "group_id": "group",
     "group_snapshot_id": "group_snapshot", "volume_uuid": "volume", "instance_uuid": "server", "source_group_id": "group",
@@ -49,8 +47,7 @@ async def volume_create(core: Core, req: Request) -> Response:
     size = await _size(core, req, volume, named)
     amounts = {"volumes": 1, "gigabytes": size}
     body = {"size": size, "name": volume.get("name")}
-    south = {**volume, "availability_zone": south_zone(core, choice.site, zone or choice.site, "volume")}
-    return await _make(core, req, choice.site, "volume", amounts, body, {**doc, "volume": south}, known)
+    return await _make(core, req, choice.site, "volume", amounts, body, doc, known)
 
 
 async def volume_child_create(core: Core, req: Request) -> Response:
@@ -66,8 +63,6 @@ async def volume_child_create(core: Core, req: Request) -> Response:
         return await to_hub(core, req)
     zone = what.get("availability_zone")
     choice = await choose(core, req, zone=zone if isinstance(zone, str) and zone else None, named=named)
-    if isinstance(zone, str) and zone and key != "backup":
-        doc = {**doc, key: {**what, "availability_zone": south_zone(core, choice.site, zone, "volume")}}
     kind = req.row.resource
     amounts: dict[str, int] = {}
     if kind == "snapshot":
@@ -97,7 +92,7 @@ async def _make(
     stamped = kind in ("volume", "snapshot") and isinstance(doc[kind].get("metadata", {}) or {}, dict)
     if stamped:
         doc = copy.deepcopy(doc)
-        doc[kind]["metadata"] = {**(doc[kind].get("metadata") or {}), STAMP: intent.id}
+        doc[kind]["metadata"] = {**(doc[kind].get("metadata") or {}), STAMP_KEY: intent.id}
     await core.store.intents.update(intent.id, state="posting")
     try:
         reply = await site_reply(core, req, site, doc=doc, known=known)
@@ -119,7 +114,7 @@ async def _make(
 
 async def _unstamp(core: Core, site: str, kind: str, ident: str) -> None:
     """Once the index has the id, the stamp is not needed any more."""
-    await core.south.call(site, "volume", "DELETE", f"/{kind}s/{ident}/metadata/{STAMP}", version="3.0")
+    await core.south.call(site, "volume", "DELETE", f"/{kind}s/{ident}/metadata/{STAMP_KEY}", version="3.0")
 
 
 async def _close(core: Core, intent: Intent) -> None:

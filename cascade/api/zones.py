@@ -9,17 +9,7 @@ from cascade.api.core import Core
 from cascade.api.forward import to_hub
 from cascade.api.request import Request, Response
 from cascade.model.errors import SiteError
-from cascade.model.site import Site
-
-
-def default_zone(site: Site) -> str:
-    """The site's own name of its default zone (Nova's and Cinder's ``nova`` unless the operator says otherwise)."""
-    return site.options.get("default_zone", "nova")
-
-
-def north_zone(site: Site, zone: str) -> str:
-    """The zone's name north."""
-    return site.name if zone == default_zone(site) else site.zones.get(zone, zone)
+from cascade.routing.bodies import north_zone
 
 
 def zone_sites(core: Core, service: str = "compute") -> dict[str, str]:
@@ -31,14 +21,6 @@ def zone_sites(core: Core, service: str = "compute") -> dict[str, str]:
             out.setdefault(north_zone(site, zone), name)
         out[site.name] = name  # a site's name always means the site, whatever another one calls its zones
     return out
-
-
-def south_zone(core: Core, site: str, zone: str, service: str = "compute") -> str:
-    """The site's own name for a north zone."""
-    where = core.sites.get(site)
-    if zone == where.name:
-        return default_zone(where)
-    return next((z for z in core.discovery.zones(site, service) if north_zone(where, z) == zone), zone)
 
 
 async def _zones(core: Core, req: Request, key: str) -> Response:
