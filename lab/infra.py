@@ -3,13 +3,12 @@
 import base64
 import hashlib
 import json
-import socket
 from pathlib import Path
 
 from lab.data import BROKER_DIST_PORT, BROKER_PORT, DATABASE_PORT, EPMD_PORT, SITES
 from lab.install import SYSTEM_PATH
 from lab.paths import State
-from lab.procs import Proc
+from lab.procs import Proc, listens
 from lab.report import LabError, step
 from lab.shell import run
 from lab.wait import until
@@ -138,11 +137,7 @@ def _listening(proc: Proc, timeout: float) -> None:
     def check() -> bool:
         if proc.pid() is None:
             raise proc.failure()
-        try:
-            socket.create_connection(("127.0.0.1", proc.port or 0), 1).close()
-        except OSError:
-            return False
-        return True
+        return listens(proc.port or 0)
 
     try:
         until(f"{proc.name} listens", check, timeout, 0.1)

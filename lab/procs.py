@@ -6,6 +6,7 @@ to the whole process group: a uWSGI master with its workers, MariaDB, an Erlang 
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
@@ -58,6 +59,8 @@ class Proc:
         """Start it unless it runs. True if it was started."""
         if self.pid():
             return False
+        if self.port and listens(self.port):
+            raise LabError(f"{self.name}: port {self.port} is taken by a program that is not of this lab")
         self.place.make()
         with self.output.open("ab") as output:
             process = subprocess.Popen(
@@ -90,6 +93,13 @@ class Proc:
             if path.exists() and path.stat().st_size
         ]
         return LabError("\n".join([f"{self.place.root.name}: {self.name} did not start", *seen]))
+
+
+def listens(port: int) -> bool:
+    """Whether anything takes connections on a loopback port."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 2):
+        return True
+    return False
 
 
 _children: dict[int, subprocess.Popen[bytes]] = {}

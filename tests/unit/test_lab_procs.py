@@ -2,12 +2,16 @@
 
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from lab.paths import Place
 from lab.procs import Proc, stop, usage
+from lab.report import LabError
 
 PARENT = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); time.sleep(60)"
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('x', flush=True); time.sleep(60)"
@@ -79,3 +83,11 @@ def test_a_failure_shows_the_end_of_the_log(tmp_path: Path) -> None:
         time.sleep(0.02)
     assert "thing did not start" in str(proc.failure())
     assert "no such database" in str(proc.failure())
+
+
+def test_a_port_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        proc = Proc("thing", Place(tmp_path), (sys.executable, "-c", "pass"), port=port)
+        with pytest.raises(LabError, match=f"port {port} is taken"):
+            proc.start()
