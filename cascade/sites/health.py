@@ -99,13 +99,17 @@ class Monitor(Mapping[str, Health]):
     def watch(self, targets: Mapping[str, tuple[str, ...]]) -> None:
         """Watch exactly these; values are their essential services."""
         for gone in self._essential.keys() - targets.keys():
-            self._breakers = {k: b for k, b in self._breakers.items() if k[0] != gone}
-            self._pokes.pop(gone, None)
-            if (task := self._loops.pop(gone, None)) is not None:
-                task.cancel()
+            self.drop(gone)
         self._essential = dict(targets)
         if self._probe is not None:
             self.start(self._probe)
+
+    def drop(self, target: str) -> None:
+        """Forget a target: what it was says nothing about what comes next under its name."""
+        self._breakers = {k: b for k, b in self._breakers.items() if k[0] != target}
+        self._pokes.pop(target, None)
+        if (task := self._loops.pop(target, None)) is not None:
+            task.cancel()
 
     def start(self, probe: Probe) -> None:
         """Begin (or go on) probing every watched target. Needs a running loop."""
@@ -178,6 +182,7 @@ class Monitor(Mapping[str, Health]):
         while True:
             poked.clear()
             await self.check(target)
+            done = self._clock()
             parts = [b for (t, _), b in self._breakers.items() if t == target]
             pause = limits.probe_interval
             if any(b.state == "down" for b in parts):
@@ -189,4 +194,5 @@ class Monitor(Mapping[str, Health]):
                     await poked.wait()
             except TimeoutError:
                 continue
-            await asyncio.sleep(min(0.05, pause))  # many calls fail together: one probe answers for them all
+            # Many calls fail together: one probe answers for them all, and a quick burst of probes is no threshold.
+            await asyncio.sleep(max(0.0, done + limits.probe_gap - self._clock()))

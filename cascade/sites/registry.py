@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Protocol
 
-from cascade.model.errors import SiteUnreachable
+from cascade.model.errors import Conflict, SiteUnreachable
 from cascade.model.site import HUB, Site
 from cascade.sites.health import Monitor
 from cascade.sites.limits import Limits
@@ -35,6 +37,7 @@ class Sites:
     def __init__(self, store: SiteStore, *, limits: Limits | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._sites: dict[str, Site] = {}
+        self._trials: dict[str, Site] = {}
         self.limits = limits or Limits()
         self.health = Monitor(self.limits, clock=clock)
         """By name; ``hub`` is in it too. Disabled sites are not probed and not in it."""
@@ -58,10 +61,26 @@ class Sites:
 
     def get(self, name: str) -> Site:
         """The row of a site. Raises SiteUnreachable for one that is not (or no longer) there."""
+        site = self._sites.get(name) or self._trials.get(name)
+        if site is None:
+            raise SiteUnreachable(name, "there is no such site")
+        return site
+
+    @contextmanager
+    def trial(self, site: Site) -> Iterator[str]:
+        """A site that is not in the store, to be asked before it joins: the target name it has while the block lasts.
+
+        It is in no list, gets no traffic and no probes. Raises Conflict while another trial of that name is under way.
+        """
+        name = f"{site.name} (joining)"
+        if name in self._trials:
+            raise Conflict(f"site {site.name} is being examined already")
+        self._trials[name] = replace(site, name=name)
         try:
-            return self._sites[name]
-        except KeyError:
-            raise SiteUnreachable(name, "there is no such site") from None
+            yield name
+        finally:
+            del self._trials[name]
+            self.health.drop(name)
 
     def by_number(self, number: int) -> Site | None:
         """The site whose number an integer id carries."""
