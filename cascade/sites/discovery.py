@@ -1,0 +1,224 @@
+"""What each target can do: microversion windows, Neutron extensions, availability zones. Learnt from the targets.
+
+Kept in the store too, so that a gateway that starts while a site is away still offers what that site honours, and
+still knows its zones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+
+from cascade.model.errors import BadReply, CascadeError, NativeFault, SiteError
+from cascade.model.site import HUB
+from cascade.sites import versions
+from cascade.sites.registry import Sites
+from cascade.sites.south import South
+from cascade.sites.versions import Window
+
+log = structlog.get_logger(__name__)
+
+REFRESH = 300.0
+"""Seconds between two looks at every target, jittered; a site coming up again is looked at then."""
+RELOAD = 15.0
+"""Seconds between two looks at the rows of sites: another process may have changed them."""
+DEFAULTS: Mapping[str, Window] = {"compute": ("2.1", "2.1"), "volume": ("3.0", "3.0"), "placement": ("1.0", "1.0")}
+"""What is believed of a service nobody has asked yet."""
+_ENTRIES = {"compute": "v2.1", "volume": "v3", "placement": "v1"}
+"""Which entry of the version document bears the window: the id's prefix."""
+
+
+class DocRows(Protocol):
+    """``store.docs``."""
+
+    async def get(self, key: str) -> Any: ...
+    async def put(self, key: str, doc: Any) -> None: ...
+
+
+class DocStore(Protocol):
+    """As much of the store as this module needs."""
+
+    @property
+    def docs(self) -> DocRows: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """One target's. ``windows``: service -> (lowest, highest); ``zones``: service -> names, Nova's ``internal`` left out."""
+
+    windows: Mapping[str, Window] = field(default_factory=dict)
+    extensions: frozenset[str] = frozenset()
+    zones: Mapping[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Windows:
+    """What the hub and every enabled site honour alike."""
+
+    compute: Window
+    volume: Window
+    placement: Window
+
+
+class Discovery:
+    """Call ``load`` once at start, run ``run`` beside the requests; everything else answers from memory."""
+
+    def __init__(self, sites: Sites, south: South, store: DocStore) -> None:
+        self._sites, self._south, self._store = sites, south, store
+        self._facts: dict[str, Facts] = {}
+        self._due = asyncio.Event()
+        self._again: set[str] = set()
+        sites.health.on_up.append(self._look_again)
+
+    # What others ask
+
+    def window(self, service: str) -> Window:
+        """The common window of ``service`` (compute, volume, placement) over the hub and the enabled sites.
+
+        A site that has never been reached cannot narrow it. Should nothing be common to all, the hub's own is offered
+        and the log says so: joining a site checks for it first.
+        """
+        targets = [n for n in self._sites.names() if n in self._facts]
+        if service != "placement":
+            targets.insert(0, HUB)
+        known = [self._facts[t].windows[service] for t in targets if t in self._facts and service in self._facts[t].windows]
+        found = versions.common(known)
+        if found is None and known:
+            log.error("no microversion is common to all targets", service=service, windows=known)
+            return known[0]
+        return found or DEFAULTS[service]
+
+    @property
+    def windows(self) -> Windows:
+        """All common windows."""
+        return Windows(compute=self.window("compute"), volume=self.window("volume"), placement=self.window("placement"))
+
+    def target_window(self, target: str, service: str) -> Window | None:
+        """One target's own window; None while unknown."""
+        found = self._facts.get(target)
+        return found.windows.get(service) if found else None
+
+    def extensions(self, target: str) -> frozenset[str]:
+        """Aliases of the target's Neutron extensions; empty while unknown."""
+        found = self._facts.get(target)
+        return found.extensions if found else frozenset()
+
+    def zones(self, target: str, service: str = "compute") -> list[str]:
+        """The target's own zone names, sorted; empty while unknown."""
+        found = self._facts.get(target)
+        return list(found.zones.get(service, ())) if found else []
+
+    def default_zone(self, site: str, service: str = "compute") -> str:
+        """Where a site puts what names no zone: its option ``default_zone``, else ``nova``, else its only zone.
+
+        No API says it; ``nova`` is the default of Nova and Cinder, and a site with a single zone can mean no other.
+        """
+        option = self._sites.get(site).options.get("default_zone")
+        names = self.zones(site, service)
+        return option or (names[0] if len(names) == 1 else "nova")
+
+    def known(self, target: str) -> bool:
+        """Whether this target was ever asked successfully."""
+        return target in self._facts
+
+    # Learning
+
+    async def load(self) -> None:
+        """What was known when Cascade last ran, then a first look at the targets, bounded by the probe deadline each."""
+        for target in self._targets():
+            doc = await self._store.docs.get(f"discovery/{target}")
+            if doc is not None:
+                self._facts[target] = msgspec.convert(doc, Facts)
+        await self.refresh(timeout=10.0)
+
+    async def refresh(self, *targets: str, timeout: float = 30.0) -> None:
+        """Ask these targets (all, where none is named) at once; one that fails keeps what was known of it."""
+        await asyncio.gather(*(self._learn(t, timeout) for t in targets or self._targets()))
+
+    async def run(self) -> None:
+        """Keep facts and the rows of sites fresh; never returns."""
+        loop = asyncio.get_running_loop()
+        next_all = loop.time() + REFRESH * random.uniform(0.8, 1.2)
+        while True:
+            try:
+                async with asyncio.timeout(RELOAD * random.uniform(0.8, 1.2)):
+                    await self._due.wait()
+            except TimeoutError:
+                pass
+            self._due.clear()
+            again, self._again = self._again, set()
+            try:
+                await self._sites.reload()
+            except CascadeError as e:
+                log.warning("sites not read again", error=str(e))
+            if loop.time() >= next_all:
+                next_all = loop.time() + REFRESH * random.uniform(0.8, 1.2)
+                again = set(self._targets())
+            again |= {t for t in self._targets() if t not in self._facts and (t == HUB or self._sites.usable(t))}
+            if again:
+                await self.refresh(*again)
+
+    def _look_again(self, target: str) -> None:
+        self._again.add(target)
+        self._due.set()
+
+    def _targets(self) -> list[str]:
+        return [HUB, *self._sites.names()]
+
+    async def _learn(self, target: str, timeout: float) -> None:
+        try:
+            async with asyncio.timeout(timeout):
+                facts = await self._ask(target)
+        except (SiteError, NativeFault) as e:
+            log.warning("discovery failed", site=target, error=str(e))
+            return
+        except TimeoutError:
+            log.warning("discovery failed", site=target, error=f"no answer within {timeout:g} s")
+            return
+        if facts != self._facts.get(target):
+            self._facts[target] = facts
+            await self._store.docs.put(f"discovery/{target}", msgspec.to_builtins(facts))
+
+    async def _ask(self, target: str) -> Facts:
+        await self._south.project_id(target, None)  # a login: what is asked below depends on its catalogue
+        offered = self._south.base_urls(target)
+        services = [s for s in _ENTRIES if s in offered]
+        found = await asyncio.gather(*(self._window(target, s) for s in services))
+        extensions: frozenset[str] = frozenset()
+        if "network" in offered:
+            reply = (await self._south.call(target, "network", "GET", "/v2.0/extensions", params=[("fields", "alias")])).expect(200)
+            extensions = frozenset(_strings(reply.json(), "extensions", "alias"))
+        zones: dict[str, list[str]] = {}
+        if target != HUB:
+            for service in ("compute", "volume"):
+                if service in offered:
+                    reply = (await self._south.call(target, service, "GET", "/os-availability-zone")).expect(200)
+                    zones[service] = sorted(set(_strings(reply.json(), "availabilityZoneInfo", "zoneName")) - {"internal"})
+        windows = {s: w for s, w in zip(services, found, strict=True) if w is not None}
+        return Facts(windows=windows, extensions=extensions, zones=zones)
+
+    async def _window(self, target: str, service: str) -> Window | None:
+        reply = (await self._south.root(service, "/", target=target)).expect(200, 300)
+        doc = reply.json()
+        entries = doc.get("versions") if isinstance(doc, dict) else None
+        for entry in entries if isinstance(entries, list) else ():
+            if str(entry.get("id", "")).startswith(_ENTRIES[service]):
+                high = entry.get("version") or entry.get("max_version")
+                low = entry.get("min_version")
+                try:
+                    versions.parse(low), versions.parse(high)
+                except (TypeError, ValueError) as e:
+                    raise BadReply(target, f"{service}: no microversion window in {entry!r}") from e
+                return low, high
+        raise BadReply(target, f"{service}: no {_ENTRIES[service]} in the version document")
+
+
+def _strings(doc: Any, key: str, name: str) -> list[str]:
+    rows = doc.get(key) if isinstance(doc, dict) else None
+    return [r[name] for r in rows if isinstance(r, dict) and isinstance(r.get(name), str)] if isinstance(rows, list) else []

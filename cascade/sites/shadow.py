@@ -1,0 +1,224 @@
+"""Acting at a mapped site for a north caller, with exactly the roles of his token and never one more (R5.1).
+
+Roles belong to the token, not to the user: for each role set the shadow user holds an application credential with
+just these roles. The shadow user himself, who has the union of all sets seen, signs in only to make credentials.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Protocol
+
+import structlog
+
+from cascade.model.caller import Caller
+from cascade.model.errors import BadReply, Fault, SiteTimeout
+from cascade.model.reply import Reply
+from cascade.sites.directory import Calls, Directory, PairRows
+from cascade.sites.limits import Limits
+from cascade.sites.registry import Sites
+from cascade.sites.secrets import Secrets, roles_hash
+from cascade.sites.tokens import Token, TokenCache
+from cascade.store.roles import RoleSet
+
+log = structlog.get_logger(__name__)
+
+Key = tuple[str, str, str, tuple[str, ...]]
+"""(site, north user, north project, sorted role names)."""
+_TRIES = 4
+
+
+class RoleRows(Protocol):
+    """``store.roles``."""
+
+    async def get(self, site: str, user_id: str, project_id: str, roles: tuple[str, ...]) -> RoleSet | None: ...
+    async def put(self, role_set: RoleSet) -> None: ...
+
+
+class ShadowStore(Protocol):
+    """As much of the store as this module needs."""
+
+    @property
+    def pairs(self) -> PairRows: ...
+    @property
+    def roles(self) -> RoleRows: ...
+
+
+class _Gone(Exception):
+    """The shadow project or user is not at the site any more."""
+
+
+class Shadow:
+    """Shadow projects, users and tokens of every mapped site. At a shared site all ids are the north ones."""
+
+    def __init__(
+        self,
+        calls: Calls,
+        sites: Sites,
+        store: ShadowStore,
+        *,
+        master_key: bytes,
+        limits: Limits,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._calls, self._sites, self._store, self._limits, self._clock = calls, sites, store, limits, clock
+        self._secrets = Secrets(master_key)
+        self._directory = Directory(calls, sites, store.pairs, self._secrets)
+        self._tokens: TokenCache[Key] = TokenCache(clock=clock)
+        self._logins: dict[str, asyncio.Semaphore] = {}
+
+    async def project(self, site: str, project_id: str) -> str:
+        """The site's id of a hub project; made there if it is missing. Raises SiteError, Terminal."""
+        if self._sites.get(site).identity == "shared":
+            return project_id
+        return await self._directory.project(site, project_id)
+
+    async def user(self, site: str, caller: Caller) -> str:
+        """The site's id of the caller's user; made there if it is missing."""
+        if self._sites.get(site).identity == "shared":
+            return caller.user_id
+        return await self._directory.user(site, caller.user_id)
+
+    async def token(self, site: str, caller: Caller) -> Token:
+        """A token of the caller's shadow with the caller's roles, as far as the site has them.
+
+        Raises Fault 403 for a caller without a project and for one of whose roles the site knows none; SiteError.
+        """
+        key = await self._key(site, caller)
+        return await self._tokens.get(key, lambda: self._login(key))
+
+    async def refused(self, site: str, caller: Caller, token: Token) -> None:
+        """The site answered 401 to this token."""
+        self._tokens.forget(await self._key(site, caller), token)
+
+    def forget(self, site: str) -> None:
+        """Drop all tokens of a site (removed, or its identity changed)."""
+        self._tokens.forget_where(lambda key: key[0] == site)
+
+    async def close(self) -> None:
+        """End logins under way."""
+        await self._tokens.close()
+
+    async def _key(self, site: str, caller: Caller) -> Key:
+        if caller.project_id is None:
+            raise Fault(403, "This request needs a token with a project.")
+        known = await self._directory.known_roles(site, caller.roles)
+        if not known:
+            raise Fault(403, "None of the roles of this token is known in the availability zone.")
+        return site, caller.user_id, caller.project_id, tuple(sorted(known))
+
+    async def _login(self, key: Key) -> Token:
+        site = key[0]
+        gate = self._logins.setdefault(site, asyncio.Semaphore(self._limits.logins))
+        try:
+            async with asyncio.timeout(self._limits.login), gate:
+                try:
+                    return await self._try(key)
+                except _Gone:
+                    await self._directory.forget_missing(site, key[2], key[1])
+                    return await self._try(key)
+        except _Gone as e:
+            raise BadReply(site, "the shadow account cannot be made") from e
+        except TimeoutError as e:
+            raise SiteTimeout(site, "no token for the caller within the deadline") from e
+
+    async def _try(self, key: Key) -> Token:
+        """Sign in with the role set's credential; make it, or its next version, where there is none that works."""
+        site, user_id, project_id, roles = key
+        project = await self._directory.project(site, project_id)
+        user = await self._directory.user(site, user_id)
+        known = await self._store.roles.get(site, user_id, project_id, roles)
+        version = known.version if known is not None else 1
+        credential = known.app_cred_id if known is not None else None
+        for _ in range(_TRIES):
+            if credential is None:
+                credential = await self._make_credential(key, project, user, version)
+                await self._store.roles.put(
+                    RoleSet(site=site, user_id=user_id, project_id=project_id, roles=roles, app_cred_id=credential, version=version)
+                )
+            secret = self._secrets.credential(site, user_id, project_id, roles, version)
+            method = {"methods": ["application_credential"], "application_credential": {"id": credential, "secret": secret}}
+            reply = await self._authenticate(site, {"identity": method})
+            if reply.status == 201:
+                token, granted = self._token(site, reply)
+                if granted == set(roles) and token.project_id == project:
+                    return token
+                if granted - set(roles):  # never act with more than the caller has
+                    raise BadReply(site, f"token with roles {sorted(granted)} for role set {list(roles)}")
+            elif reply.status not in (401, 404):
+                raise BadReply(site, f"login of a shadow user answered {reply.status}")
+            log.info("application credential is not valid any more; making the next", site=site, version=version)
+            await self._delete_credential(site, user, credential)
+            credential, version = None, version + 1
+        raise BadReply(site, "application credentials are refused as soon as they are made")
+
+    async def _make_credential(self, key: Key, project: str, user: str, version: int) -> str:
+        """An application credential with exactly these roles; an equal one made before (its name says so) is used again."""
+        site, user_id, project_id, roles = key
+        ids = await self._directory.known_roles(site, roles)
+        if set(ids) != set(roles) or not await self._directory.grant(site, project, user, ids.values()):
+            raise _Gone
+        token = await self._password_token(site, user_id, user, project)
+        headers = {"x-auth-token": token.value}
+        name = f"cascade-{project_id}-{roles_hash(roles)}-v{version}"
+        path = f"/v3/users/{user}/application_credentials"
+        body = {
+            "name": name, "description": ", ".join(roles), "roles": [{"id": i} for i in ids.values()], "unrestricted": False,
+            "secret": self._secrets.credential(site, user_id, project_id, roles, version),
+        }  # fmt: skip
+        reply = await self._calls.anonymous(site, "identity", "POST", path, headers=headers, json={"application_credential": body})
+        if reply.status == 201:
+            return str(reply.json()["application_credential"]["id"])
+        if reply.status == 409:
+            found = await self._calls.anonymous(site, "identity", "GET", path, headers=headers, params=[("name", name)])
+            for row in found.expect(200).json()["application_credentials"]:
+                if row["name"] == name and {r["name"] for r in row["roles"]} == set(roles):
+                    return str(row["id"])
+        raise BadReply(site, f"application credential refused: {reply.status} {reply.body[:200]!r}")
+
+    async def _password_token(self, site: str, user_id: str, user: str, project: str) -> Token:
+        who = {"id": user, "password": self._secrets.password(site, user_id)}
+        identity = {"methods": ["password"], "password": {"user": who}}
+        scope = {"project": {"id": project}}
+        reply = await self._authenticate(site, {"identity": identity, "scope": scope})
+        if reply.status == 401:  # the master key was changed, or somebody at the site set another password
+            if not await self._directory.reset_password(site, user_id, user):
+                raise _Gone
+            reply = await self._authenticate(site, {"identity": identity, "scope": scope})
+        if reply.status in (401, 404):
+            raise _Gone
+        if reply.status != 201:
+            raise BadReply(site, f"login of a shadow user answered {reply.status}")
+        return self._token(site, reply)[0]
+
+    async def _delete_credential(self, site: str, user: str, credential: str) -> None:
+        """By the site's account; that it is gone already is the usual case."""
+        reply = await self._calls.call(site, "identity", "DELETE", f"/v3/users/{user}/application_credentials/{credential}")
+        if reply.status not in (204, 404):
+            log.warning("old application credential stays", site=site, status=reply.status)
+
+    async def _authenticate(self, site: str, auth: dict[str, Any]) -> Reply:
+        return await self._calls.anonymous(
+            site, "identity", "POST", "/v3/auth/tokens", headers={}, json={"auth": auth}, params=[("nocatalog", "1")]
+        )
+
+    def _token(self, site: str, reply: Reply) -> tuple[Token, set[str]]:
+        """The token of an answer, and its role names. Its life is counted by our clock: the site's may be skewed."""
+        try:
+            doc = reply.json()["token"]
+            life = _time(doc["expires_at"]) - _time(doc["issued_at"])
+            now = self._clock()
+            token = Token(
+                value=reply.headers["x-subject-token"], issued_at=now, expires_at=now + life,
+                project_id=doc["project"]["id"], user_id=doc["user"]["id"],
+            )  # fmt: skip
+            return token, {r["name"] for r in doc["roles"]}
+        except (KeyError, TypeError, ValueError) as e:
+            raise BadReply(site, f"not a token document: {e!r}") from e
+
+
+def _time(text: str) -> float:
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()

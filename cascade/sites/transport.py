@@ -1,0 +1,322 @@
+"""The one HTTP client. Everything southbound passes here: deadline, size, concurrency, breaker, accounting.
+
+What an error means to whoever wrote something: SiteUnreachable = it was certainly not carried out (no connection);
+SiteTimeout = it may have been (deadline passed, or the connection was lost before the answer was complete).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from urllib.parse import quote, urlencode
+
+import aiohttp
+from prometheus_client import Histogram
+from yarl import URL
+
+from cascade.model.errors import BadReply, Fault, SiteTimeout, SiteUnreachable
+from cascade.model.reply import Reply
+from cascade.model.trace import request_id
+from cascade.sites.health import Monitor
+from cascade.sites.limits import Limits
+
+Params = Sequence[tuple[str, str]] | Mapping[str, str]
+
+SECONDS = Histogram("cascade_south_seconds", "Southbound calls by target, service and outcome", ["target", "service", "outcome"])
+_SAFE = "/:@!$&'()*+,;=~-._%[]"
+_OURS = frozenset({
+    "host", "content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade", "expect",
+    "accept-encoding", "cookie", "proxy-authorization", "x-service-token", "x-openstack-request-id", "user-agent",
+})  # fmt: skip
+_GATEWAY = frozenset({502, 503, 504})
+_READS = frozenset({"GET", "HEAD"})
+
+
+@dataclass(slots=True)
+class StreamReply:
+    """An answer whose body has not been read. ``headers`` keys are lower-case."""
+
+    target: str
+    status: int
+    headers: Mapping[str, str]
+    _response: aiohttp.ClientResponse
+
+    async def chunks(self, size: int = 1 << 18) -> AsyncIterator[bytes]:
+        """The body in pieces of at most ``size`` bytes. Raises SiteTimeout where it breaks off."""
+        try:
+            async for chunk in self._response.content.iter_chunked(size):
+                yield chunk
+        except (TimeoutError, aiohttp.ClientError) as e:
+            raise SiteTimeout(self.target, f"the stream broke off: {_words(e)}") from e
+
+    async def read(self, limit: int = 1 << 20) -> bytes:
+        """The body, at most ``limit`` bytes of it: for error answers."""
+        out = bytearray()
+        async for chunk in self.chunks():
+            out += chunk
+            if len(out) >= limit:
+                break
+        return bytes(out[:limit])
+
+
+class _Lane:
+    """What belongs to one target: its connections, its caps, its calls in flight that may be given up."""
+
+    def __init__(self, limits: Limits, tls: ssl.SSLContext | bool) -> None:
+        self.tls = tls
+        self.calls = asyncio.Semaphore(limits.concurrency)
+        self.streams = asyncio.Semaphore(limits.streams)
+        self.reading: set[asyncio.Timeout] = set()
+        # The semaphores count, not the connector: a probe must not queue behind the calls that hang.
+        self.session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=tls, keepalive_timeout=15, ttl_dns_cache=60),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=["Content-Type", "User-Agent", "Accept"],
+            trust_env=False,
+        )
+
+
+class Transport:
+    """Stateless but for connections. Knows URLs and headers, no tokens and no catalogues."""
+
+    def __init__(self, limits: Limits, monitor: Monitor) -> None:
+        self._limits, self._monitor = limits, monitor
+        self._lanes: dict[str, _Lane] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        monitor.on_down.append(self._give_up_reads)
+
+    async def request(
+        self,
+        target: str,
+        service: str,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        params: Params | None = None,
+        body: bytes | None = None,
+        tls: ssl.SSLContext | bool = True,
+        timeout: float | None = None,
+        probe: bool = False,
+    ) -> Reply:
+        """One exchange, the whole answer in memory. Raises SiteUnreachable, SiteTimeout, BadReply.
+
+        A probe neither waits for a free place nor heeds the breaker, and is not reported as traffic.
+        """
+        if not probe:
+            self._admit(target, service)
+        lane = self._lane(target, tls)
+        begun, outcome = time.monotonic(), "error"
+        slow = None if probe else asyncio.get_running_loop().call_later(
+            self._limits.probe_deadline, self._monitor.poke, target, service
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(self._limits.call if timeout is None else timeout) as limit:
+                if probe:
+                    reply = await self._exchange(lane, target, method, url, headers, params, body)
+                else:
+                    reply = await self._in_turn(limit, lane, target, service, method, url, headers, params, body)
+            outcome = f"{reply.status // 100}xx"
+            return reply
+        except (TimeoutError, aiohttp.ClientError) as e:
+            error = self._failed(target, service, e, probe=probe)
+            outcome = "timeout" if isinstance(error, SiteTimeout) else "error"
+            raise error from e
+        finally:
+            if slow is not None:
+                slow.cancel()
+            SECONDS.labels(target, service, outcome).observe(time.monotonic() - begun)
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        target: str,
+        service: str,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        params: Params | None = None,
+        data: AsyncIterator[bytes] | None = None,
+        tls: ssl.SSLContext | bool = True,
+    ) -> AsyncIterator[StreamReply]:
+        """One exchange whose bodies flow: no overall deadline, but no silence longer than ``stream_idle``."""
+        self._admit(target, service)
+        lane = self._lane(target, tls)
+        idle = self._limits.stream_idle
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._limits.connect, sock_read=idle)
+        sent = _headers(headers)
+        if data is not None and (length := _length(headers)) is not None:
+            sent["Content-Length"] = str(length)
+        try:
+            async with asyncio.timeout(self._limits.call):
+                await lane.streams.acquire()
+        except TimeoutError:
+            raise SiteTimeout(target, f"{service}: too many streams already") from None
+        try:
+            try:
+                async with asyncio.timeout(idle) as limit:
+                    response = await lane.session.request(
+                        method, _url(url, params), headers=sent, data=None if data is None else _paced(data, limit, idle),
+                        allow_redirects=False, timeout=timeout,
+                    )  # fmt: skip
+            except (TimeoutError, aiohttp.ClientError) as e:
+                raise self._failed(target, service, e, probe=False) from e
+            async with response:
+                self._account(target, service, response.status)
+                yield StreamReply(target, response.status, _lower(response), response)
+        finally:
+            lane.streams.release()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for lane in self._lanes.values():
+            await lane.session.close()
+        self._lanes.clear()
+
+    def _lane(self, target: str, tls: ssl.SSLContext | bool) -> _Lane:
+        lane = self._lanes.get(target)
+        if lane is None or lane.tls is not tls:
+            if lane is not None:  # the site's certificates changed: calls in flight may end first
+                asyncio.get_running_loop().call_later(self._limits.call, self._retire, lane)
+            lane = self._lanes[target] = _Lane(self._limits, tls)
+        return lane
+
+    def _retire(self, lane: _Lane) -> None:
+        task = asyncio.get_running_loop().create_task(lane.session.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def _admit(self, target: str, service: str) -> None:
+        if not self._monitor.allows(target, service):
+            raise SiteUnreachable(target, f"{service}: counts as down, not tried")
+
+    def _account(self, target: str, service: str, status: int) -> None:
+        if status in _GATEWAY:  # a proxy before a dead service says so too: neither life nor death is proven
+            self._monitor.poke(target, service)
+        else:
+            self._monitor.answered(target, service)
+
+    def _failed(self, target: str, service: str, e: BaseException, *, probe: bool) -> SiteUnreachable | SiteTimeout | BadReply:
+        """The error tree's member for a failed exchange, reported to health where it says something about it."""
+        words = f"{service}: {_words(e)}"
+        if isinstance(e, aiohttp.InvalidURL | aiohttp.ClientResponseError):
+            return BadReply(target, words)
+        unconnected = isinstance(e, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+        if isinstance(e, TimeoutError) and not unconnected:
+            if not probe:  # a slow call proves nothing about the site: let a probe find out
+                self._monitor.poke(target, service)
+            return SiteTimeout(target, f"{service}: no complete answer within the deadline")
+        if not probe:
+            self._monitor.failed(target, service, words)
+        if unconnected:
+            return SiteUnreachable(target, words)
+        return SiteTimeout(target, f"{words} (connection lost before the answer was complete)")
+
+    def _give_up_reads(self, target: str) -> None:
+        """Reads in flight end when their site goes down; writes keep their deadline, they may yet be carried out."""
+        lane = self._lanes.get(target)
+        now = asyncio.get_running_loop().time()
+        for limit in list(lane.reading) if lane else ():
+            limit.reschedule(now)
+
+    async def _in_turn(
+        self,
+        limit: asyncio.Timeout,
+        lane: _Lane,
+        target: str,
+        service: str,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        params: Params | None,
+        body: bytes | None,
+    ) -> Reply:
+        if method in _READS:
+            lane.reading.add(limit)
+        try:
+            async with lane.calls:
+                self._admit(target, service)  # it may have gone down while we waited
+                reply = await self._exchange(lane, target, method, url, headers, params, body)
+        finally:
+            lane.reading.discard(limit)
+        self._account(target, service, reply.status)
+        return reply
+
+    async def _exchange(
+        self, lane: _Lane, target: str, method: str, url: str, headers: Mapping[str, str], params: Params | None, body: bytes | None
+    ) -> Reply:
+        try:
+            pending = lane.session.request(
+                method, _url(url, params), headers=_headers(headers), data=body or None, allow_redirects=False
+            )
+            async with pending as response:
+                out, limit = bytearray(), self._limits.reply_bytes
+                async for chunk in response.content.iter_chunked(1 << 16):
+                    out += chunk
+                    if len(out) > limit:
+                        response.close()
+                        raise BadReply(target, f"answer larger than {limit} bytes")
+                return Reply(target, response.status, _lower(response), bytes(out))
+        except aiohttp.ClientError:
+            raise
+        except ValueError as e:
+            raise Fault(400, "The request holds a header or an address that cannot be sent.") from e
+
+
+def _url(url: str, params: Params | None) -> URL:
+    path, _, query = url.partition("?")
+    scheme, _, rest = path.partition("://")
+    host, slash, tail = rest.partition("/")
+    if ".." in tail.split("/"):
+        raise Fault(400, "The path is not valid.")
+    more = urlencode(list(params.items()) if isinstance(params, Mapping) else list(params or ()), quote_via=quote)
+    query = "&".join(q for q in (query, more) if q)
+    text = f"{scheme}://{host}{slash}{quote(tail, safe=_SAFE)}"
+    return URL(f"{text}?{quote(query, safe=_SAFE + '?')}" if query else text, encoded=True)
+
+
+def _headers(headers: Mapping[str, str]) -> dict[str, str]:
+    out = {k: v for k, v in headers.items() if k.lower() not in _OURS}
+    out["Accept-Encoding"] = "identity"  # a small answer cannot become a large one
+    out["User-Agent"] = "cascade"
+    out["X-OpenStack-Request-ID"] = request_id.get()
+    return out
+
+
+def _length(headers: Mapping[str, str]) -> int | None:
+    value = next((v for k, v in headers.items() if k.lower() == "content-length"), None)
+    return int(value) if value is not None and value.isdigit() else None
+
+
+def _lower(response: aiohttp.ClientResponse) -> dict[str, str]:
+    """Lower-case names, repeated ones joined as RFC 9110 has it; cookies and transfer framing are dropped."""
+    out: dict[str, str] = {}
+    encoded = "Content-Encoding" in response.headers  # decoded already
+    for name, value in response.headers.items():
+        key = name.lower()
+        if key in ("set-cookie", "transfer-encoding", "connection", "content-encoding") or (encoded and key == "content-length"):
+            continue
+        out[key] = f"{out[key]}, {value}" if key in out else value
+    return out
+
+
+async def _paced(data: AsyncIterator[bytes], limit: asyncio.Timeout, idle: float) -> AsyncIterator[bytes]:
+    """``data`` as it comes, pushing the deadline on with each piece: a source or a site silent for ``idle`` ends it."""
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(RuntimeError):  # the answer came before the data ended, and with it the deadline's end
+        async for chunk in data:
+            limit.reschedule(loop.time() + idle)
+            yield chunk
+        limit.reschedule(loop.time() + idle)
+
+
+def _words(e: BaseException) -> str:
+    """An error for the log: never empty, and without what was sent."""
+    return f"{type(e).__name__}: {e}" if str(e) else type(e).__name__
