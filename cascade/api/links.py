@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cascade.api.core import Core
+from cascade.sites.south import service_root
 
 
 def north_links(core: Core, target: str, body: bytes) -> bytes:
@@ -23,13 +24,3 @@ def url_map(core: Core, target: str) -> list[tuple[bytes, bytes]]:
         pairs.append((root, north))
         pairs.append((root.replace("/", "\\/"), north.replace("/", "\\/")))
     return [(a.encode(), b.encode()) for a, b in sorted(set(pairs), key=lambda p: -len(p[0]))]
-
-
-def service_root(url: str) -> str:
-    """``http://h:8774/v2.1`` -> ``http://h:8774``; ``http://h/volume/v3/%(project_id)s`` -> ``http://h/volume``."""
-    root = url.rstrip("/")
-    parts = root.split("/")
-    for i in range(3, len(parts)):
-        if len(parts[i]) > 1 and parts[i][0] == "v" and parts[i][1].isdigit():
-            return "/".join(parts[:i])
-    return root

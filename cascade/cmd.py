@@ -1,0 +1,156 @@
+"""The ``cascade`` command: serve, db upgrade, rebuild."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvloop
+from aiohttp import web
+
+from cascade import telemetry
+from cascade.api import admin, listing
+from cascade.api.app import Gateway
+from cascade.api.core import Core
+from cascade.api.handlers import HANDLERS, TABLES
+from cascade.api.tokens import Tokens
+from cascade.conf import Conf, load
+from cascade.quota.limits import Limits as QuotaLimits
+from cascade.reconcile.compute import Compute
+from cascade.reconcile.images import Images
+from cascade.reconcile.network import Networks
+from cascade.reconcile.ports import Ports
+from cascade.reconcile.rebuild import Rebuild
+from cascade.reconcile.volume import Volumes
+from cascade.reconcile.watch import Watch
+from cascade.routing.cursor import Cursors
+from cascade.sites.clouds import Clouds
+from cascade.sites.discovery import Discovery
+from cascade.sites.limits import Limits
+from cascade.sites.registry import Sites
+from cascade.sites.south import South
+from cascade.store import Store
+
+log = structlog.get_logger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="cascade", description="One OpenStack cloud out of many.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in (
+        ("serve", "run the gateway"),
+        ("rebuild", "restore index, pairs and ledger from hub and sites"),
+        ("upgrade", "bring the database schema up to date"),
+    ):
+        sub = commands.add_parser(name, help=text)
+        sub.add_argument("--config-file", action="append", default=None, metavar="FILE")
+    args = parser.parse_args(argv)
+    try:
+        conf = load([], args.config_file)
+    except Exception as e:  # oslo.config raises a dozen kinds; whichever it is, the operator reads it and nothing has begun
+        print(f"cascade: {e}", file=sys.stderr)
+        return 2
+    telemetry.setup(log_file=conf.log_file, level=conf.log_level)
+    return int(uvloop.run({"serve": serve, "rebuild": rebuild, "upgrade": upgrade}[args.command](conf)))
+
+
+async def build(conf: Conf) -> Core:
+    """The machine, connected and not yet serving."""
+    store = await Store.open(conf.database.connection)
+    limits = Limits(
+        call=conf.call_deadline, concurrency=conf.sites.concurrency, probe_interval=conf.sites.probe_interval,
+        probe_deadline=conf.sites.probe_deadline, fail_threshold=conf.sites.fail_threshold,
+    )  # fmt: skip
+    sites = Sites(store, limits=limits)
+    await sites.reload()
+    clouds = Clouds(conf.sites.clouds_file, limits=limits)
+    key = await asyncio.to_thread(Path(conf.secrets.master_key_file).read_bytes)
+    south = South(sites, clouds, store, master_key=key, limits=limits, hub=conf.hub.cloud)
+    networks = Networks(store, south, sites)
+    ports = Ports(south, networks)
+    return Core(
+        conf=conf, store=store, sites=sites, south=south, discovery=Discovery(sites, south, store), networks=networks,
+        images=Images(store, south, sites), compute=Compute(store, south, sites), volumes=Volumes(store, south, sites), cursors=Cursors(),
+        watch=Watch(store, south, sites, ports), ports=ports, limits=QuotaLimits(south),
+    )  # fmt: skip
+
+
+async def close(core: Core) -> None:
+    """End everything in the order of its dependence."""
+    await core.tasks.close()
+    await core.watch.close()
+    await core.south.close()
+    await core.store.close()
+
+
+async def serve(conf: Conf) -> int:
+    """Run until SIGTERM or SIGINT."""
+    core = await build(conf)
+    await core.discovery.load()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    import signal
+
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(sig, stop.set)
+    gateway = Gateway(core, Tokens(core.south, ttl=conf.token_cache_time), TABLES, HANDLERS, extra=_extra(core))
+    runner = web.AppRunner(gateway.app(), access_log=None, handle_signals=False, shutdown_timeout=10.0)
+    await runner.setup()
+    core.south.start()
+    await core.discovery.load()
+    host, _, port = conf.listen.rpartition(":")
+    await web.TCPSite(runner, host.strip("[]"), int(port), backlog=1024, reuse_port=True).start()
+    core.tasks.start("discovery", core.discovery.run())
+    core.tasks.start("images", core.images.recover())
+    await core.watch.recover()
+    log.info("serving", listen=conf.listen, sites=core.sites.names())
+    try:
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+        await close(core)
+    return 0
+
+
+async def rebuild(conf: Conf) -> int:
+    """Everything the database held, from hub and sites."""
+    core = await build(conf)
+    try:
+        found = await Rebuild(core.store, core.south, core.sites).run()
+    finally:
+        await close(core)
+    for site, what in found.items():
+        print(f"{site}: {what.things} servers, volumes and the like; {what.pairs} pairs; {what.foreign} of others left alone")
+    missing = [s for s in core.sites.names() if s not in found]
+    if missing:
+        print(f"not reached: {', '.join(missing)}; run again when they answer", file=sys.stderr)
+    return 1 if missing else 0
+
+
+async def upgrade(conf: Conf) -> int:
+    """alembic upgrade head."""
+    await asyncio.to_thread(Store.migrate, conf.database.connection)
+    return 0
+
+
+def _extra(core: Core) -> dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]]:
+    """Paths that are nobody's API."""
+
+    async def health(_: web.Request) -> web.StreamResponse:
+        up = [s for s in core.sites.names() if core.sites.usable(s)]
+        return web.json_response({"status": "ok", "sites_up": len(up), "sites": len(core.sites.names())})
+
+    async def metrics(_: web.Request) -> web.StreamResponse:
+        body, kind = telemetry.render()
+        return web.Response(body=body, headers={"Content-Type": kind})
+
+    return {"/healthz": health, "/metrics": metrics}
+
+
+_: Any = (admin, listing)
