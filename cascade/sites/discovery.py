@@ -130,12 +130,13 @@ class Discovery:
     # Learning
 
     async def load(self) -> None:
-        """What was known when Cascade last ran, then a first look at the targets, bounded by the probe deadline each."""
+        """What was known when Cascade last ran; a target never met is asked now, bounded by a few seconds."""
         for target in self._targets():
             doc = await self._store.docs.get(f"discovery/{target}")
             if doc is not None:
                 self._facts[target] = msgspec.convert(doc, Facts)
-        await self.refresh(timeout=10.0)
+        if new := [t for t in self._targets() if t not in self._facts]:
+            await self.refresh(*new, timeout=5.0)
 
     async def refresh(self, *targets: str, timeout: float = 30.0) -> None:
         """Ask these targets (all, where none is named) at once; one that fails keeps what was known of it."""
@@ -144,7 +145,8 @@ class Discovery:
     async def run(self) -> None:
         """Keep facts and the rows of sites fresh; never returns."""
         loop = asyncio.get_running_loop()
-        next_all = loop.time() + REFRESH * random.uniform(0.8, 1.2)
+        next_all = loop.time()  # at once: what the store remembered may be old
+        self._due.set()
         while True:
             try:
                 async with asyncio.timeout(RELOAD * random.uniform(0.8, 1.2)):

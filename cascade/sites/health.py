@@ -127,11 +127,16 @@ class Monitor(Mapping[str, Health]):
         await asyncio.gather(*loops, return_exceptions=True)
 
     async def check(self, target: str) -> Health:
-        """Probe now, all of the essential services and those under suspicion, and say what came of it."""
+        """Probe now, all of the essential services and those under suspicion, and say what came of it.
+
+        Before ``start`` it says only what is known. Raises KeyError for a target that is not watched.
+        """
+        if self._probe is None:
+            return self[target]
         services = set(self._essential[target]) | {
             s for (t, s), b in self._breakers.items() if t == target and (b.suspect or b.state == "unknown")
         }
-        await asyncio.gather(*(self._probe_one(target, s) for s in sorted(services)))
+        await asyncio.gather(*(self._probe_one(self._probe, target, s) for s in sorted(services)))
         return self[target]
 
     # Inside
@@ -164,12 +169,11 @@ class Monitor(Mapping[str, Health]):
             for tell in self.on_down:
                 tell(target)
 
-    async def _probe_one(self, target: str, service: str) -> None:
-        assert self._probe is not None
+    async def _probe_one(self, probe: Probe, target: str, service: str) -> None:
         begun = self._clock()
         try:
             async with asyncio.timeout(self._limits.probe_deadline):
-                await self._probe(target, service)
+                await probe(target, service)
         except TimeoutError:
             self._failure(target, service, f"{service}: no answer within {self._limits.probe_deadline:g} s", probe=True)
         except SiteError as e:
