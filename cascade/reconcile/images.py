@@ -1,0 +1,286 @@
+"""Images between hub and sites. The hub owns every image; a site holds copies, made at first use and kept in line.
+
+Security (design review 6.3): whether a caller may use an image is asked of the hub at every use; a replica is owned by
+the service account, shared with exactly the shadow projects that used it, and follows deactivation and deletion.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import structlog
+
+from cascade.model.caller import Caller
+from cascade.model.errors import CascadeError, Fault
+from cascade.model.site import HUB
+from cascade.reconcile import imagedoc
+from cascade.reconcile.births import Births
+from cascade.reconcile.imagecopy import Copier, Doc
+from cascade.reconcile.pages import segment
+from cascade.reconcile.workqueue import WorkQueue
+from cascade.sites.registry import Sites
+from cascade.sites.south import South
+from cascade.store import Store
+from cascade.store.pairs import Pair
+
+log = structlog.get_logger(__name__)
+
+PATIENCE = 20.0
+"""Seconds a request waits for a copy; beyond, proxies and clients give up and try again."""
+LEASE = 60.0
+"""Seconds without renewal after which another gateway may take over a copy."""
+BELIEVED = 30.0
+"""Seconds a replica seen active, and a member seen added, are believed to be there still."""
+_LINKED = ("kernel_id", "ramdisk_id")
+
+
+class NotYet(Fault):
+    """The bits are still on their way; they travel on, so asking again is worth it."""
+
+    def __init__(self, image_id: str, site: str) -> None:
+        super().__init__(
+            503,
+            f"Image {image_id} is being copied to availability zone {site}. Try again in a moment.",
+            headers={"Retry-After": "15"},
+        )
+
+
+class NotActive(Fault):
+    """Nova's ImageNotActive, word for word."""
+
+    def __init__(self, image_id: str) -> None:
+        super().__init__(400, f"Image {image_id} is not active.", kind="badRequest")
+
+
+class Images:
+    """``run`` works in the background until cancelled; everything else is called by requests."""
+
+    def __init__(self, store: Store, south: South, sites: Sites, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store, self._south, self._sites, self._clock = store, south, sites, clock
+        self._copier = Copier(store, south)
+        self.births = Births(store, south, self._copier)
+        self.queue: WorkQueue[tuple[str, str, str]] = WorkQueue(self._work, name="images", limit=4)
+        """(what, hub image or intent, site); what: ``sync``, ``copy``, ``born``."""
+        self._copies: dict[tuple[str, str], asyncio.Task[str]] = {}
+        self._seen: dict[tuple[str, str], float] = {}
+        self._shared: dict[tuple[str, str, str], float] = {}
+        self._missed: set[str] = set()
+        """Hub images that were not there when looked at once; the second look decides."""
+
+    # -- what requests call ------------------------------------------------------------------------------------------
+
+    async def materialise(self, site: str, image_id: str, caller: Caller, *, wait: float = PATIENCE) -> str:
+        """The site's id of the image, its bits there, usable by the caller's shadow project.
+
+        Raises NativeFault (hub) for an image the hub does not show the caller, NotActive, NotYet, SiteError.
+        """
+        reply = await self._south.call(HUB, "image", "GET", f"/v2/images/{segment(image_id)}", as_=caller)
+        image: Doc = reply.expect(200).json()
+        pair = await self._store.pairs.get("image", image["id"], site)
+        if image["status"] != "active":
+            # Made by this very site a moment ago and still travelling north: here it can be used already.
+            born = pair is not None and image["status"] in ("queued", "saving", "importing")
+            there = await self._copier.show(site, pair.site_id) if born and pair else None
+            if pair is None or there is None or there["status"] != "active":
+                raise NotActive(image["id"])
+            await self._share(site, pair.site_id, caller, image)
+            return pair.site_id
+        site_id = pair.site_id if pair is not None and await self._there(pair) else await self._wait(site, image["id"], wait)
+        await self._share(site, site_id, caller, image)
+        return site_id
+
+    async def born(self, site: str, site_image_id: str, caller: Caller, *, request_id: str = "") -> str:
+        """A site was asked to make an image (createImage, volume upload): it is the hub's from now on.
+
+        Returns the hub's id, the same unless the hub refuses it. Raises SiteError, NativeFault (hub: image quota).
+        """
+        intent, hub_id = await self.births.begin(site, site_image_id, caller, request_id)
+        self.queue.add(("born", intent, site))
+        return hub_id
+
+    async def changed(self, hub_id: str, *, deleted: bool = False) -> None:
+        """The hub's image was changed (or deleted, with success) through us: its replicas follow in the background."""
+        if deleted:
+            self._missed.add(hub_id)
+        for pair in await self._store.pairs.of_hub("image", hub_id):
+            self._forget(hub_id, pair.site)
+            self.queue.add(("sync", hub_id, pair.site))
+
+    async def prefetch(self, hub_id: str, project_id: str) -> None:
+        """An upload ended: carry the bits to the owner's home site before the first boot asks for them."""
+        home = await self._store.index.home_of(project_id)
+        if home is not None and self._sites.usable(home):
+            self.queue.add(("copy", hub_id, home))
+
+    # -- background --------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Take up what a former process left, then work until cancelled."""
+        await self.recover()
+        await self.queue.run()
+
+    async def recover(self) -> None:
+        """Open births go on; every replica is compared with its hub image once (changes may have been missed)."""
+        for intent in await self._store.intents.pending(verb="image.born"):
+            self.queue.add(("born", intent.id, intent.site))
+        for pair in await self._store.pairs.all("image"):
+            self.queue.add(("sync", pair.hub_id, pair.site))
+
+    async def _work(self, key: tuple[str, str, str]) -> float | None:
+        what, ident, site = key
+        if what == "born":
+            return await self.births.step(ident)
+        if what == "copy":
+            await self._copy(site, ident)
+            return None
+        return await self._sync(ident, site)
+
+    async def _sync(self, hub_id: str, site: str) -> float | None:
+        """One replica as the hub's image is now. One 404 proves nothing: the second, a moment later, does."""
+        pair = await self._store.pairs.get("image", hub_id, site)
+        if pair is None:
+            return None
+        image = await self._copier.show(HUB, hub_id)
+        if image is None or image["status"] in ("deleted", "pending_delete"):
+            if hub_id not in self._missed:
+                self._missed.add(hub_id)
+                return 2.0
+            await self._remove(pair)
+            if not await self._store.pairs.of_hub("image", hub_id):
+                self._missed.discard(hub_id)
+            return None
+        self._missed.discard(hub_id)
+        if image["status"] not in ("active", "deactivated"):
+            return None  # being born: its birth sees to it
+        there = await self._copier.show(site, pair.site_id)
+        if there is None:
+            await self._store.pairs.drop("image", hub_id, site)  # evicted by the site's owner; the next use copies anew
+            return None
+        await self._align(site, image, there)
+        await self._members(site, image, there)
+        return None
+
+    async def _align(self, site: str, image: Doc, there: Doc) -> None:
+        want, have = image["status"], there["status"]
+        if want != have and {want, have} == {"active", "deactivated"}:
+            action = "deactivate" if want == "deactivated" else "reactivate"
+            path = f"/v2/images/{there['id']}/actions/{action}"
+            (await self._south.call(site, "image", "POST", path)).expect(204)
+        body = imagedoc.south(image, await self._copier.mapping(site, image))
+        operations = imagedoc.patch(body, there)
+        if operations:
+            await self._copier.patch(site, there["id"], operations)
+
+    async def _members(self, site: str, image: Doc, there: Doc) -> None:
+        """Shadow projects that may not use the hub's image any more lose the replica; nobody gains it here."""
+        if image["visibility"] in ("public", "community") or there.get("visibility") != "shared":
+            return
+        members = await self._member_ids(site, there["id"])
+        projects = await self._store.pairs.to_hub(site, members) if members else {}
+        allowed = {image["owner"], *(await self._member_ids(HUB, image["id"]) if image["visibility"] == "shared" else ())}
+        for member in members:
+            pair = projects.get(member)
+            if (pair.hub_id if pair else member) not in allowed:
+                path = f"/v2/images/{there['id']}/members/{member}"
+                (await self._south.call(site, "image", "DELETE", path)).expect(204, 404)
+
+    async def _member_ids(self, target: str, image_id: str) -> set[str]:
+        reply = await self._south.call(target, "image", "GET", f"/v2/images/{image_id}/members")
+        return {m["member_id"] for m in reply.expect(200).json()["members"]}
+
+    async def _remove(self, pair: Pair) -> None:
+        path = f"/v2/images/{pair.site_id}"
+        reply = await self._south.call(pair.site, "image", "DELETE", path)
+        if reply.status == 403:  # protected at the site, by whatever made it there
+            await self._copier.patch(pair.site, pair.site_id, [{"op": "replace", "path": "/protected", "value": False}])
+            reply = await self._south.call(pair.site, "image", "DELETE", path)
+        reply.expect(204, 404)
+        self._forget(pair.hub_id, pair.site)
+        await self._store.pairs.drop("image", pair.hub_id, pair.site)
+
+    # -- one replica -------------------------------------------------------------------------------------------------
+
+    async def _there(self, pair: Pair) -> bool:
+        key = (pair.hub_id, pair.site)
+        if self._clock() - self._seen.get(key, -BELIEVED) < BELIEVED:
+            return True
+        image = await self._copier.show(pair.site, pair.site_id)
+        if image is None:
+            log.warning("replica is gone", site=pair.site, image=pair.hub_id)
+            await self._store.pairs.drop("image", pair.hub_id, pair.site)
+            return False
+        if image["status"] == "deactivated":  # the hub's is active, as was just asked
+            path = f"/v2/images/{pair.site_id}/actions/reactivate"
+            (await self._south.call(pair.site, "image", "POST", path)).expect(204)
+        self._seen[key] = self._clock()
+        return True
+
+    async def _wait(self, site: str, hub_id: str, patience: float) -> str:
+        """Share the one copy under way in this process; it goes on when the request stops waiting."""
+        key = (site, hub_id)
+        task = self._copies.get(key)
+        if task is None:
+            task = self._copies[key] = asyncio.create_task(self._copy(site, hub_id), name=f"image {hub_id} to {site}")
+            task.add_done_callback(lambda done: self._copied(key, done))
+        done, _ = await asyncio.wait({task}, timeout=patience)
+        if not done:
+            raise NotYet(hub_id, site)
+        return task.result()
+
+    def _copied(self, key: tuple[str, str], task: asyncio.Task[str]) -> None:
+        self._copies.pop(key, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            known = isinstance(error, CascadeError)
+            log.warning("image copy failed", site=key[0], image=key[1], error=str(error), exc_info=None if known else error)
+
+    async def _copy(self, site: str, hub_id: str) -> str:
+        """One copy at a time per image and site, over all gateways."""
+        async with self._store.leases.single_flight(f"image/{hub_id}/{site}", self._store.owner, LEASE, LEASE * 60):
+            pair = await self._store.pairs.get("image", hub_id, site)
+            if pair is not None and await self._copier.show(site, pair.site_id) is not None:
+                return pair.site_id
+            image = await self._copier.show(HUB, hub_id)
+            if image is None or image["status"] != "active":
+                raise NotActive(hub_id)
+            linked = {}
+            for name in _LINKED:
+                if isinstance(image.get(name), str) and image[name]:
+                    linked[name] = await self._copy(site, image[name])
+            site_id = await self._copier.replica(site, image, linked)
+            if pair is not None:
+                await self._store.pairs.drop("image", hub_id, site)
+            await self._store.pairs.put(Pair(kind="image", hub_id=hub_id, site=site, site_id=site_id, project_id=None))
+        return site_id
+
+    async def _share(self, site: str, site_id: str, caller: Caller, image: Doc) -> None:
+        """The caller's shadow project may use the replica."""
+        if caller.project_id is None:
+            return
+        project = await self._south.shadow.project(site, caller.project_id)
+        key = (site, site_id, project)
+        if self._clock() - self._shared.get(key, -BELIEVED) < BELIEVED:
+            return
+        path = f"/v2/images/{site_id}/members"
+        reply = await self._south.call(site, "image", "POST", path, json={"member": project})
+        if reply.status in (400, 403, 409, 413):
+            there = await self._copier.show(site, site_id)
+            if there is not None and there.get("owner") != project and reply.status != 409:
+                # Born private here, or more projects than Glance lets share one image (image_member_quota, 128):
+                # an image the hub shows to everybody may then be used by everybody who knows its id.
+                open_ = image["visibility"] in ("public", "community") and reply.status == 413
+                value = "community" if open_ else "shared"
+                if there.get("visibility") != value:
+                    await self._copier.patch(site, site_id, [{"op": "replace", "path": "/visibility", "value": value}])
+                if not open_:
+                    reply = await self._south.call(site, "image", "POST", path, json={"member": project})
+                    if reply.status != 409:
+                        reply.expect(200)
+        else:
+            reply.expect(200)
+        self._shared[key] = self._clock()
+
+    def _forget(self, hub_id: str, site: str) -> None:
+        self._seen.pop((hub_id, site), None)
+        self._shared = {k: v for k, v in self._shared.items() if k[0] != site}
