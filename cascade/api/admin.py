@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from cascade import telemetry
 from cascade.api import joining
 from cascade.api.core import Core
 from cascade.api.policy import Policy
@@ -82,6 +83,7 @@ class Admin:
                 raise Fault(405, "The method is not allowed for the requested URL.")
             raise Fault(404, f"Could not find the requested path {req.path}.")
         req.row, req.match = found
+        telemetry.row.set(req.row.pattern)
         await self._policy.check(req.row.resource, req.caller)
         try:
             return await HANDLERS[req.row.handler](core, req)

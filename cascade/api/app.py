@@ -14,10 +14,12 @@ from typing import Any
 import structlog
 from aiohttp import web
 
+from cascade import telemetry
+from cascade.api import admin, versions
 from cascade.api import identity as identity_api
-from cascade.api import versions
 from cascade.api.core import Core
 from cascade.api.forward import to_hub
+from cascade.api.policy import Policy
 from cascade.api.request import Request, Response
 from cascade.api.sanitise import clean_headers, framing_fault, split_target
 from cascade.api.tokens import Invalid, Tokens, allowed
@@ -49,6 +51,7 @@ class Gateway:
         extra: dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]] | None = None,
     ) -> None:
         self.core, self.tokens, self.tables, self.handlers, self.extra = core, tokens, tables, handlers, extra or {}
+        self.admin = admin.Admin(Policy(core.conf))
 
     def app(self) -> web.Application:
         """The aiohttp application. The JSON size limit is ours, per kind of body, so aiohttp's is off."""
@@ -62,6 +65,7 @@ class Gateway:
         reset = request_id.set(rid)
         service, began, status = "", time.monotonic(), 500
         structlog.contextvars.bind_contextvars(request_id=rid)
+        telemetry.begin()
         try:
             path = http.raw_path.partition("?")[0]
             for prefix, serve in self.extra.items():
@@ -92,8 +96,10 @@ class Gateway:
             log.exception("bug")
             return self._fault(rid, service, Fault(500, "Unexpected error; see the log for its request id."))
         finally:
-            log.info("request", method=http.method, path=http.path, service=service, status=status,
-                     seconds=round(time.monotonic() - began, 4))  # fmt: skip
+            seconds = time.monotonic() - began
+            asked = telemetry.ended(service, http.method, status, seconds)
+            log.info("request", method=http.method, path=http.path, service=service, status=status, asked=asked,
+                     seconds=round(seconds, 4))  # fmt: skip
             structlog.contextvars.clear_contextvars()
             request_id.reset(reset)
 
@@ -108,8 +114,10 @@ class Gateway:
             raise Fault(404, "The resource could not be found.")
         if http.method not in _METHODS:
             raise Fault(405, "The method is not allowed for the requested URL.")
+        if service == "cascade" and (known := admin.public(self.core, http.method, path)) is not None:
+            return known
         headers = clean_headers(http.headers.items())
-        if versions.is_discovery(service, http.method, path):
+        if service != "cascade" and versions.is_discovery(service, http.method, path):
             return await versions.discovery(self.core, service, path, headers)
         token = raw.get("x-auth-token") or raw.get("x-storage-token")
         req = Request(service=service, method=http.method, path=path, params=params, headers=headers, caller=NOBODY, request_id=rid)
@@ -126,6 +134,8 @@ class Gateway:
 
     async def _authenticated(self, req: Request, token: str | None) -> Response:
         core = self.core
+        if req.service == "cascade":
+            return await self._administer(req, token)
         try:
             req.caller = await self.tokens.validate(token)
         except Invalid:
@@ -144,7 +154,22 @@ class Gateway:
         if found is None:
             return await to_hub(core, req)
         req.row, req.match = found
+        telemetry.row.set(req.row.pattern)
         return await self.handlers[req.row.handler or req.row.kind.value](core, req)
+
+    async def _administer(self, req: Request, token: str | None) -> Response:
+        """Our own API is nobody else's to judge."""
+        try:
+            req.caller = await self.tokens.validate(token)
+        except Invalid as e:
+            uri = f"{self.core.conf.public_url.rstrip('/')}/identity"
+            raise Fault(401, e.message, headers={"WWW-Authenticate": f'Keystone uri="{uri}"'}) from e
+        if not allowed(req.caller.access_rules, req.service, req.method, req.path):
+            raise Fault(401, "The request you have made requires authentication.")
+        if not req.path.startswith("/v1/"):
+            raise Fault(404, f"Could not find the requested path {req.path}.")
+        req.path = req.path.removeprefix("/v1")
+        return await self.admin.serve(self.core, req)
 
     async def _unauthenticated(self, req: Request, token: str | None) -> Response:
         from cascade.api.forward import from_hub

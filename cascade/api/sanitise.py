@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, unquote
 
 from cascade.model.errors import Fault
 
-SERVICES = ("identity", "compute", "volume", "network", "image")
+SERVICES = ("identity", "compute", "volume", "network", "image", "cascade")
 
 _DROPPED = frozenset((
     # hop by hop (RFC 9110 7.6.1) and what describes this connection only

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
 import aiohttp
-from prometheus_client import Histogram
 from yarl import URL
 
+from cascade import telemetry
 from cascade.model.errors import BadReply, Fault, SiteTimeout, SiteUnreachable
 from cascade.model.reply import Reply
 from cascade.model.trace import request_id
@@ -27,7 +27,6 @@ from cascade.sites.limits import Limits
 
 Params = Sequence[tuple[str, str]] | Mapping[str, str]
 
-SECONDS = Histogram("cascade_south_seconds", "Southbound calls by target, service and outcome", ["target", "service", "outcome"])
 _SAFE = "/:@!$&'()*+,;=~-._%[]"
 _OURS = frozenset({
     "host", "content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade", "expect",
@@ -110,6 +109,7 @@ class Transport:
         A probe neither waits for a free place nor heeds the breaker, and is not reported as traffic.
         """
         if not probe:
+            telemetry.asked(target)
             self._admit(target, service)
         lane = self._lane(target, tls)
         begun, outcome = time.monotonic(), "error"
@@ -131,7 +131,7 @@ class Transport:
         finally:
             if slow is not None:
                 slow.cancel()
-            SECONDS.labels(target, service, outcome).observe(time.monotonic() - begun)
+            telemetry.SOUTH_SECONDS.labels(target, service, outcome).observe(time.monotonic() - begun)
 
     @asynccontextmanager
     async def stream(
@@ -147,6 +147,7 @@ class Transport:
         tls: ssl.SSLContext | bool = True,
     ) -> AsyncIterator[StreamReply]:
         """One exchange whose bodies flow: no overall deadline, but no silence longer than ``stream_idle``."""
+        telemetry.asked(target)
         self._admit(target, service)
         lane = self._lane(target, tls)
         idle = self._limits.stream_idle

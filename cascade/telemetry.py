@@ -1,0 +1,138 @@
+"""Logs and metrics. A leaf: every layer may import it, it imports none.
+
+Logs are JSON lines, one event each; request id and sites are bound through context variables, so that a line written
+deep below still says whose request it was. Whatever looks like a credential is cut out last, whoever wrote it.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import re
+import sys
+from collections.abc import Mapping, MutableMapping, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+import msgspec
+import structlog
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
+
+# -- metrics -----------------------------------------------------------------------------------------------------------
+
+REQUESTS = Counter("cascade_requests", "Requests of users, by table row", ["service", "row", "method", "status"])
+REQUEST_SECONDS = Histogram(
+    "cascade_request_seconds", "Time from a request's head to its answer", ["service"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)  # fmt: skip
+SOUTH_SECONDS = Histogram(
+    "cascade_south_seconds", "Calls to hub and sites, by outcome (2xx..5xx, timeout, error)", ["target", "service", "outcome"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)  # fmt: skip
+SITE_UP = Gauge("cascade_site_up", "1 up, 0 down; a site not probed yet is missing", ["site"])
+SERVICE_OPEN = Gauge("cascade_breaker_open", "Services of a target that count as down and are not tried", ["target"])
+INTENTS = Gauge("cascade_intents_open", "Requests not finished", ["site", "verb"])
+TASKS = Gauge("cascade_background_tasks", "Tasks that outlive their request, in this process")
+
+row: ContextVar[str] = ContextVar("row", default="")
+"""Pattern of the table row that serves the request; empty where none did."""
+_asked: ContextVar[set[str] | None] = ContextVar("asked", default=None)
+
+
+def begin() -> None:
+    """A request begins: nothing of the last one on this connection may cling to it."""
+    row.set("")
+    _asked.set(set())
+
+
+def asked(target: str) -> None:
+    """A southbound call belongs to the request at hand, in whatever task of it."""
+    targets = _asked.get()
+    if targets is not None:
+        targets.add(target)
+
+
+def ended(service: str, method: str, status: int, seconds: float) -> list[str]:
+    """Count a request; says which targets it asked."""
+    REQUESTS.labels(service or "none", row.get(), method if method in _METHODS else "other", str(status)).inc()
+    REQUEST_SECONDS.labels(service or "none").observe(seconds)
+    return sorted(_asked.get() or ())
+
+
+def render() -> tuple[bytes, str]:
+    """Body and content type for Prometheus."""
+    return generate_latest(), CONTENT_TYPE_LATEST
+
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+# -- logs --------------------------------------------------------------------------------------------------------------
+
+CUT = "***"
+_SECRET_KEY = re.compile(
+    r"(?i)^(.*[-_.])?(token|password|passwd|secret|adminpass|admin_pass|authorization|cookie|private_key|master_key|passcode"
+    r"|x-auth-token|x-subject-token|x-service-token|x-storage-token|auth_key|connection_info|user_data)$"
+)
+_SECRET_TEXT = (
+    (re.compile(r"gAAAA[A-Za-z0-9_=-]{20,}"), CUT),  # Fernet tokens
+    (re.compile(r"eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+"), CUT),  # JWS tokens
+    (re.compile(r"(://[^/\s:@]*):[^/\s@]+@"), r"\1:" + CUT + "@"),  # URLs with a password
+    (re.compile(r"(?i)(x-(?:auth|subject|service|storage)-token['\"]?\s*[:=]\s*['\"]?)[^'\"\s,}]+"), r"\1" + CUT),
+    (re.compile(r"(?i)((?:password|adminpass|secret)['\"]?\s*[:=]\s*['\"]?)[^'\"\s,}&]+"), r"\1" + CUT),
+)
+
+
+def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """The last processor before rendering: no token and no password leaves this process through a log."""
+    return {k: CUT if _SECRET_KEY.match(k) and v else _clean(v) for k, v in event.items()}
+
+
+def _clean(value: Any, depth: int = 0) -> Any:
+    if isinstance(value, str):
+        for pattern, instead in _SECRET_TEXT:
+            value = pattern.sub(instead, value)
+        return value
+    if isinstance(value, bytes):
+        return _clean(value[:2000].decode("utf-8", "replace"))
+    if depth > 6 or value is None or isinstance(value, bool | int | float):
+        return value if depth <= 6 else "..."
+    if isinstance(value, Mapping):
+        return {str(k): CUT if _SECRET_KEY.match(str(k)) and v else _clean(v, depth + 1) for k, v in value.items()}
+    if isinstance(value, Sequence | set | frozenset):
+        return [_clean(v, depth + 1) for v in value]
+    return _clean(repr(value), depth + 1)
+
+
+def setup(*, log_file: str | None = None, level: str = "info") -> None:
+    """Log JSON lines to ``log_file`` (opened again after logrotate moved it), else to standard error.
+
+    What libraries write through ``logging`` takes the same way, warnings and worse only: at ``info`` they are chatty.
+    """
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(), wrapper_class=structlog.stdlib.BoundLogger, cache_logger_on_first_use=True,
+    )  # fmt: skip
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, redact, structlog.processors.JSONRenderer(_dumps)],
+    )
+    handler = logging.handlers.WatchedFileHandler(log_file) if log_file else logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    logging.getLogger("cascade").setLevel(level.upper())
+
+
+def _dumps(event: Any, **_: Any) -> str:
+    return msgspec.json.encode(event).decode()
