@@ -32,8 +32,9 @@ def up(place: State, args: argparse.Namespace) -> None:
     sites = _chosen(place, args)
     cloud.up(place, HUB)
     with ThreadPoolExecutor(2) as pool:
-        for done in [pool.submit(cloud.up, place, site) for site in sites]:
-            done.result()
+        tries = [pool.submit(cloud.up, place, site) for site in sites]
+    if errors := [error for attempt in tries if (error := attempt.exception())]:
+        raise LabError("\n\n".join(str(error) for error in errors)) from errors[0]
     if not args.no_gateway:
         gateway.up(place, sites)
     say(f"The lab is up after {time.monotonic() - begun:.0f} s. Next: eval $(bin/lab env); openstack server list")

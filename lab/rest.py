@@ -38,9 +38,9 @@ class Rest:
         """Read something."""
         return _call("GET", url, None, self._headers)[0]
 
-    def post(self, url: str, body: Json, expected: tuple[int, ...] = ()) -> Json:
-        """Create something. Statuses in ``expected`` are no errors."""
-        return _call("POST", url, body, self._headers, expected)[0]
+    def post(self, url: str, body: Json) -> Json:
+        """Create something."""
+        return _call("POST", url, body, self._headers)[0]
 
     def put(self, url: str, body: Json | None = None) -> Json:
         """Set something."""
@@ -51,9 +51,7 @@ class Rest:
         return _call("PATCH", url, body, self._headers)[0]
 
 
-def _call(
-    method: str, url: str, body: Json | None, headers: dict[str, str], expected: tuple[int, ...] = ()
-) -> tuple[Json, dict[str, str]]:
+def _call(method: str, url: str, body: Json | None, headers: dict[str, str]) -> tuple[Json, dict[str, str]]:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers}, method=method)
     try:
@@ -62,8 +60,6 @@ def _call(
             return (json.loads(text) if text else {}), {key.lower(): value for key, value in answer.headers.items()}
     except urllib.error.HTTPError as error:
         said = error.read().decode(errors="replace")
-        if error.code in expected:
-            return {}, {}
         raise LabError(f"{method} {url}: {error.code} {said[:600]}") from None
     except OSError as error:
         raise LabError(f"{method} {url}: {error}") from None
