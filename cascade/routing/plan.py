@@ -15,15 +15,15 @@ class Choice:
     why: str
 
 
-class NoSuchZone(Exception):  # noqa: N818 - a verdict, not an error
+class NoSuchZone(Exception):
     """The zone named is nobody's."""
 
 
-class TwoSites(Exception):  # noqa: N818 - a verdict, not an error
+class TwoSites(Exception):
     """Things of two sites are named in one request; Nova itself refuses that (design review 1.2)."""
 
 
-class Nowhere(Exception):  # noqa: N818 - a verdict, not an error
+class Nowhere(Exception):
     """No eligible site."""
 
 
