@@ -34,7 +34,9 @@ def up(place: State, args: argparse.Namespace) -> None:
     with ThreadPoolExecutor(2) as pool:
         tries = [pool.submit(cloud.up, place, site) for site in sites]
     if errors := [error for attempt in tries if (error := attempt.exception())]:
-        raise LabError("\n\n".join(str(error) for error in errors)) from errors[0]
+        if unforeseen := [error for error in errors if not isinstance(error, LabError)]:
+            raise unforeseen[0]
+        raise LabError("\n\n".join(map(str, errors)))
     if not args.no_gateway:
         gateway.up(place, sites)
     say(f"The lab is up after {time.monotonic() - begun:.0f} s. Next: eval $(bin/lab env); openstack server list")
