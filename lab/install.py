@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 import sys
+import sysconfig
 from pathlib import Path
 
 from lab.data import RELEASES, Release
@@ -28,6 +29,8 @@ DRIVERS = Path(__file__).resolve().parent / "drivers"
 def packages() -> None:
     """Install the Debian packages that are missing; their services are not started."""
     missing = sorted({package for program, package in PROGRAMS.items() if not shutil.which(program, path=SYSTEM_PATH)})
+    if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
+        missing.append("python3-dev")  # uWSGI is built from source
     if not missing:
         return
     with step(f"Debian packages: {', '.join(missing)}"):
