@@ -7,6 +7,7 @@
     │   ├── SiteUnreachable   refused, reset, no route, breaker open
     │   ├── SiteTimeout       the deadline passed
     │   └── BadReply          wrong JSON, oversized, wrong type
+    ├── OverQuota             a project's limit does not leave room
     ├── Conflict              a row changed under us: retry from the read
     └── Terminal              a reconcile that must not be tried again; an operator has to look
 """
@@ -67,6 +68,14 @@ class BadReply(SiteError):
 
 class Conflict(CascadeError):
     """Somebody else changed the row first."""
+
+
+class OverQuota(CascadeError):
+    """More was asked of a resource than the project's limit leaves."""
+
+    def __init__(self, *, resource: str, used: int, requested: int, limit: int) -> None:
+        super().__init__(f"{resource}: {requested} more than {used} of {limit}")
+        self.resource, self.used, self.requested, self.limit = resource, used, requested, limit
 
 
 class Terminal(CascadeError):

@@ -1,0 +1,63 @@
+"""The store: the only place that knows SQL."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from cascade.store.docs import Docs
+from cascade.store.index import Index
+from cascade.store.intents import Intent, Intents, insert
+from cascade.store.leases import Leases
+from cascade.store.ledger import Ledger, take
+from cascade.store.pairs import Pairs
+from cascade.store.roles import Roles
+from cascade.store.schema import metadata
+from cascade.store.session import Session
+from cascade.store.sites import SiteRows
+
+
+class Store:
+    """One database. ``owner`` names this process in intents and leases."""
+
+    def __init__(self, url: str) -> None:
+        self.owner = uuid.uuid4().hex
+        self._session = Session(url)
+        self.sites = SiteRows(self._session)
+        self.index = Index(self._session)
+        self.pairs = Pairs(self._session)
+        self.intents = Intents(self._session, self.owner)
+        self.ledger = Ledger(self._session)
+        self.leases = Leases(self._session)
+        self.roles = Roles(self._session)
+        self.docs = Docs(self._session)
+
+    @classmethod
+    async def open(cls, url: str) -> Store:
+        """Connect."""
+        store = cls(url)
+        async with store._session.engine.begin() as c:
+            await c.run_sync(metadata.create_all)
+        return store
+
+    async def close(self) -> None:
+        """End all connections."""
+        await self._session.close()
+
+    async def begin_create(
+        self, verb: str, *, site: str, project_id: str, user_id: str, request_id: str, body: Mapping[str, Any],
+        amounts: Mapping[str, int], limits: Mapping[str, int],
+    ) -> Intent:  # fmt: skip
+        """Intent and reservation in one transaction. Raises OverQuota and writes neither."""
+        intent = self.intents.new(verb, site=site, project_id=project_id, user_id=user_id, request_id=request_id, body=body)
+
+        async def work(c: AsyncConnection) -> None:
+            if amounts:
+                await take(c, intent.id, project_id, user_id, amounts, limits)
+            await insert(c, intent)
+
+        await self._session.write(work)
+        return intent

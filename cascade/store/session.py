@@ -1,0 +1,79 @@
+"""Transactions: one engine, writes that are serial on SQLite, retries where the database asks for one."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from cascade.model.errors import Conflict
+
+T = TypeVar("T")
+TRIES = 8
+"""A deadlock or lock time-out is tried so often again; each wait is jittered and grows."""
+
+
+class Session:
+    """``read`` and ``write`` run a function in a transaction of its own."""
+
+    def __init__(self, url: str) -> None:
+        self.sqlite = url.startswith("sqlite")
+        self.engine: AsyncEngine = create_async_engine(url, **({} if self.sqlite else {"pool_size": 10, "pool_pre_ping": True}))
+        self._turn = asyncio.Lock()
+        if self.sqlite:
+            event.listen(self.engine.sync_engine, "connect", _pragmas)
+            event.listen(self.engine.sync_engine, "begin", _immediate)
+
+    async def write(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """``work`` in one transaction; tried again on serialisation failures, so it must have no other effects.
+
+        Raises Conflict for a broken uniqueness.
+        """
+        for attempt in range(TRIES):
+            try:
+                if not self.sqlite:
+                    async with self.engine.begin() as c:
+                        return await work(c)
+                async with self._turn, self.engine.connect() as c:  # one writer: queueing here is cheaper than in SQLite
+                    c = await c.execution_options(cascade_write=True)
+                    async with c.begin():
+                        return await work(c)
+            except IntegrityError as e:
+                raise Conflict(str(e.orig)) from e
+            except DBAPIError as e:
+                if attempt == TRIES - 1 or not _retriable(e):
+                    raise
+            await asyncio.sleep(0.02 * 2**attempt * random.uniform(0.5, 1.5))
+        raise AssertionError("unreachable")
+
+    async def read(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """``work`` on a connection that writes nothing."""
+        async with self.engine.connect() as c:
+            return await work(c)
+
+    async def close(self) -> None:
+        """End all connections."""
+        await self.engine.dispose()
+
+
+def _retriable(e: DBAPIError) -> bool:
+    text = str(e.orig).lower()
+    return any(w in text for w in ("locked", "deadlock", "serializ", "lock wait timeout", "1213", "1205"))
+
+
+def _pragmas(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=10000", "cache_size=-32000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _immediate(connection: Any) -> None:
+    writes = connection.get_execution_options().get("cascade_write")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
