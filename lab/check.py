@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import openstack
+from keystoneauth1.exceptions import ClientException
 from openstack import exceptions
 
 from lab.data import HUB, SITES
@@ -95,7 +96,7 @@ def main(names: list[str]) -> int:
     try:
         for name in names or [HUB.name, *(found.name for found in SITES.values() if found.autostart)]:
             hub() if name == HUB.name else site(name)
-    except LabError as error:
+    except (LabError, exceptions.SDKException, ClientException) as error:
         console.print(str(error), markup=False, style="red")
         return 1
     return 0

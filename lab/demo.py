@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import openstack
+from keystoneauth1.exceptions import ClientException
+from openstack.exceptions import SDKException
 from rich.table import Table
 
 from lab.data import SITES
@@ -18,10 +20,16 @@ CIDR = "10.20.0.0/24"
 def run(state: State) -> None:
     """Play the demo; what an earlier run left is removed first."""
     os.environ["OS_CLIENT_CONFIG_FILE"] = str(state.clouds_file)
-    conn: Any = openstack.connect(cloud="cascade")
-    zones = [zone.name for zone in conn.compute.availability_zones() if zone.name in SITES]
+    try:
+        _play(openstack.connect(cloud="cascade"))
+    except (SDKException, ClientException) as error:
+        raise LabError(f"the gateway says: {error}") from error
+
+
+def _play(conn: Any) -> None:
+    zones = [zone.name for zone in conn.compute.availability_zones() if zone.name in SITES and zone.state["available"]]
     if not zones:
-        raise LabError("the gateway shows no site; is the lab up?")
+        raise LabError("the gateway shows no site that is up; is the lab up?")
     with step("remove what an earlier demo left"):
         _clean(conn)
     say("One network, one image, servers wherever they are wanted, one API.")
