@@ -60,7 +60,7 @@ class Joining:
     async def _report(
         self, site: Site, name: str, caller: Caller, cloud: Mapping[str, Window], zones: Mapping[str, str], lower: bool
     ) -> Report:
-        out = Findings()
+        out = Findings(name, site.name)
         services = await self._services(name, out)
         reached = all(services[s]["ok"] for s, needed in _SERVICES.items() if needed)
         report: Report = {"site": site.name, "cloud": site.cloud, "identity": site.identity, "reachable": reached}
@@ -82,13 +82,14 @@ class Joining:
 
     async def _services(self, name: str, out: Findings) -> Doc:
         """Identity first: every other question needs the account's login, and one refusal is to be said once."""
-        identity = await self._root(name, "identity")
+        identity = await self._root(name, "identity", out)
         if not identity["ok"]:
             out.stop("unreachable", f"The account cannot log in: {identity['error']}")
             nothing: Doc = {"ok": False, "error": "not asked, as there is no login"}
             return {s: identity if s == "identity" else nothing for s in _SERVICES}
         rest = [s for s in _SERVICES if s != "identity"]
-        found = {"identity": identity, **dict(zip(rest, await asyncio.gather(*(self._root(name, s) for s in rest)), strict=True))}
+        asked = await asyncio.gather(*(self._root(name, s, out) for s in rest))
+        found = {"identity": identity, **dict(zip(rest, asked, strict=True))}
         for service, doc in found.items():
             if doc["ok"]:
                 if abs(doc.get("skew", 0)) > SKEW:
@@ -99,7 +100,7 @@ class Joining:
                 out.warn("no-service", f"No {service} service could be reached ({doc['error']}).")
         return found
 
-    async def _root(self, name: str, service: str) -> Doc:
+    async def _root(self, name: str, service: str, out: Findings) -> Doc:
         """Is it there, and in which versions."""
         try:
             if service == "identity":
@@ -117,7 +118,7 @@ class Joining:
                 doc["skew"] = round(skew, 1)
             return doc
         except SiteError as e:
-            return {"ok": False, "error": str(e)}
+            return {"ok": False, "error": out.plain(str(e))}
 
     async def _account(self, site: Site, name: str, caller: Caller, out: Findings) -> Doc:
         async def may(service: str, path: str, params: Mapping[str, str]) -> str:
@@ -198,7 +199,9 @@ class Joining:
         for clash in found["clashes"]:
             out.stop("zone", f"Its zone {clash['zone']} would be shown as {clash['north']}, which is {clash['site']}'s already. "
                              f"Give it another name (zones: {clash['zone']}=...).")  # fmt: skip
-        if rows and not found["default_found"]:
+        if not found["north"]:
+            out.warn("zone", "The site shows no availability zone: it has no compute host yet.")
+        elif not found["default_found"]:
             out.warn("zone", f"It has no zone {found['default']!r}; set default_zone to one of {_list(sorted(found['north']))}.")
         return found
 
@@ -231,8 +234,10 @@ class Joining:
 class Findings:
     """What people have to read, worst last to be missed: blockers, warnings, notes."""
 
-    def __init__(self) -> None:
+    def __init__(self, trial: str = "", name: str = "") -> None:
+        """``trial``: the target name during the examination, shown as ``name``."""
         self.rows: list[dict[str, str]] = []
+        self._trial, self._name = trial, name
 
     @property
     def may_join(self) -> bool:
@@ -251,7 +256,11 @@ class Findings:
         self._add("note", code, message)
 
     def _add(self, severity: str, code: str, message: str) -> None:
-        self.rows.append({"severity": severity, "code": code, "message": message})
+        self.rows.append({"severity": severity, "code": code, "message": self.plain(message)})
+
+    def plain(self, text: str) -> str:
+        """Without the name only this examination uses."""
+        return text.replace(self._trial, self._name) if self._trial else text
 
 
 def window_of(reply: Reply) -> Window:
