@@ -201,7 +201,7 @@ class _Links:
         self._base = next((n for n in self._homes if n.endswith("/" + service)), None)
 
     def north(self, text: str) -> str:
-        if self._regex is None or "://" not in text.replace("\\/", "/"):
+        if self._regex is None or ("//" not in text and "\\/" not in text):
             return text
         return self._regex.sub(lambda m: self._north[m[1]], text)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from cascade.routing.versions import at_least
+from cascade.sites.versions import at_least
 
 SINCE = "2.69"
 _PAGED = frozenset({"sort_key", "sort_dir", "limit", "marker"})

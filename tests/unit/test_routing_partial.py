@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from cascade.routing import partial, versions
+from cascade.routing import partial
 
 
 @dataclass
@@ -46,14 +46,3 @@ def test_records() -> None:
     assert row.keys() == {"id", "status", "tenant_id", "created", "links"} and row["created"] == "2025-11-23T08:40:00Z"
     assert "server_groups" in partial.show(Entry("a"), public="x", zone="paris", version="2.71")
     assert "server_groups" not in partial.show(Entry("a"), public="x", zone="paris", version="2.70")
-
-
-def test_versions() -> None:
-    assert versions.parse("2.104") == (2, 104) and versions.at_least("2.104", "2.69") and not versions.at_least("2.9", "2.69")
-    assert (
-        versions.raised_to("2.1", "2.52") == "2.52" == versions.raised_to(None, "2.52")
-        and versions.raised_to("2.60", "2.52") == "2.60"
-    )
-    for bad in ("latest", "2", "2.01", "", "2.1.1", "02.1"):
-        with pytest.raises(ValueError):
-            versions.parse(bad)
