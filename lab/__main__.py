@@ -136,6 +136,7 @@ def main() -> int:
     args = _parser().parse_args()
     place = state()
     place.root.mkdir(parents=True, exist_ok=True)
+    os.environ["XDG_CACHE_HOME"] = str(place.cache.parent)  # for every child: nothing goes to the home folder
     try:
         with (place.root / "lock").open("w") as lock:
             if args.command not in UNLOCKED:
