@@ -26,6 +26,7 @@ from cascade.reconcile.images import Images
 from cascade.reconcile.network import Networks
 from cascade.reconcile.ports import Ports
 from cascade.reconcile.rebuild import Rebuild
+from cascade.reconcile.replicate import Replicas
 from cascade.reconcile.volume import Volumes
 from cascade.reconcile.watch import Watch
 from cascade.routing.cursor import Cursors
@@ -74,9 +75,10 @@ async def build(conf: Conf) -> Core:
     south = South(sites, clouds, store, master_key=key, limits=limits, hub=conf.hub.cloud)
     networks = Networks(store, south, sites)
     ports = Ports(south, networks)
+    compute, volumes = Compute(store, south, sites), Volumes(store, south, sites)
     return Core(
         conf=conf, store=store, sites=sites, south=south, discovery=Discovery(sites, south, store), networks=networks,
-        images=Images(store, south, sites), compute=Compute(store, south, sites), volumes=Volumes(store, south, sites), cursors=Cursors(),
+        images=Images(store, south, sites), compute=compute, volumes=volumes, replicas=Replicas(sites, compute, volumes), cursors=Cursors(),
         watch=Watch(store, south, sites, ports), ports=ports, limits=QuotaLimits(south),
     )  # fmt: skip
 
@@ -92,7 +94,6 @@ async def close(core: Core) -> None:
 async def serve(conf: Conf) -> int:
     """Run until SIGTERM or SIGINT."""
     core = await build(conf)
-    await core.discovery.load()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     import signal
@@ -107,7 +108,8 @@ async def serve(conf: Conf) -> int:
     host, _, port = conf.listen.rpartition(":")
     await web.TCPSite(runner, host.strip("[]"), int(port), backlog=1024, reuse_port=True).start()
     core.tasks.start("discovery", core.discovery.run())
-    core.tasks.start("images", core.images.recover())
+    core.tasks.start("images", core.images.run())
+    core.tasks.start("replicas", core.replicas.run())
     await core.watch.recover()
     log.info("serving", listen=conf.listen, sites=core.sites.names())
     try:

@@ -199,7 +199,7 @@ async def server_groups(core: Core, req: Request) -> Response:
 
     reply = await hub_reply(core, req)
     if req.method == "DELETE" and reply.ok:
-        core.tasks.start("server group delete", core.compute.drop_server_group(req.path.rsplit("/", 1)[-1]))
+        core.replicas.changed("server_group", req.path.rsplit("/", 1)[-1])
     if req.method != "GET" or reply.status != 200:
         return from_hub(core, reply)
     doc = reply.json()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cascade.reconcile.images import Images
     from cascade.reconcile.network import Networks
     from cascade.reconcile.ports import Ports
+    from cascade.reconcile.replicate import Replicas
     from cascade.reconcile.volume import Volumes
     from cascade.reconcile.watch import Watch
     from cascade.routing.cursor import Cursors
@@ -40,6 +41,7 @@ class Core:
     images: Images
     compute: Compute
     volumes: Volumes
+    replicas: Replicas
     watch: Watch
     ports: Ports
     limits: Limits

@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 
 from cascade.model.caller import Caller
+from cascade.model.errors import SiteError
 from cascade.model.site import HUB
 from cascade.reconcile.flavors import Flavors
 from cascade.reconcile.pages import everything, segment
@@ -137,25 +138,29 @@ class Compute:
         """The one site an affinity group's members live in: the next member has to go there too."""
         pairs = await self._store.pairs.of_hub("server_group", hub_id)
         for pair in pairs:
-            reply = await self._south.call(
-                pair.site, "compute", "GET", f"/os-server-groups/{segment(pair.site_id)}", version=GROUP_VERSION
-            )
-            group = reply.json()["server_group"] if reply.status == 200 else {}
+            group = await self._group(pair)
             if group.get("policy") == "affinity" and group.get("members"):
                 return pair.site
         return None
 
-    async def members(self, hub_ids: list[str]) -> dict[str, list[str]]:
-        """Hub group -> the site ids of its servers over all sites that answer; ids not yet north."""
-        out: dict[str, list[str]] = {hub_id: [] for hub_id in hub_ids}
-        for hub_id in hub_ids:
-            for pair in await self._store.pairs.of_hub("server_group", hub_id):
-                reply = await self._south.call(
-                    pair.site, "compute", "GET", f"/os-server-groups/{segment(pair.site_id)}", version=GROUP_VERSION
-                )
-                if reply.status == 200:
-                    out[hub_id] += reply.json()["server_group"]["members"]
-        return out
+    async def group_members(self, hub_id: str) -> list[str]:
+        """The servers of a hub's group, as every site that answers shows them; site ids, in no order."""
+        found: list[str] = []
+        for pair in await self._store.pairs.of_hub("server_group", hub_id):
+            try:
+                group = await self._group(pair)
+            except SiteError as e:
+                log.info("group members not asked", site=pair.site, error=str(e))
+                continue
+            found += group.get("members", [])
+        return found
+
+    async def _group(self, pair: Pair) -> Doc:
+        """What the site has; empty where it is gone."""
+        path = f"/os-server-groups/{segment(pair.site_id)}"
+        reply = await self._south.call(pair.site, "compute", "GET", path, version=GROUP_VERSION)
+        group: Doc = reply.json()["server_group"] if reply.status == 200 else {}
+        return group
 
 
 def _same_group(row: Doc, group: Doc) -> bool:

@@ -16,6 +16,7 @@ import structlog
 
 from cascade.model.errors import SiteError
 from cascade.model.site import Site
+from cascade.reconcile import imagedoc
 from cascade.sites.registry import Sites
 from cascade.sites.south import South
 from cascade.store import Store
@@ -97,14 +98,12 @@ class Rebuild:
                     await self._pair(found, Pair(kind=kind, hub_id=hub, site=site.name, site_id=row["id"], project_id=owner))
 
     async def _images(self, site: Site, found: Found) -> None:
-        path: str | None = "/v2/images?limit=200"
+        path: str | None = "/v2/images?limit=200&visibility=all"
         while path:
             doc = await self._get(site, "image", path, [])
             for row in doc["images"]:
-                if row.get("cascade_image"):
-                    await self._pair(
-                        found, Pair(kind="image", hub_id=row["cascade_image"], site=site.name, site_id=row["id"], project_id=None)
-                    )
+                if (hub := imagedoc.stamped(row)) is not None:
+                    await self._pair(found, Pair(kind="image", hub_id=hub, site=site.name, site_id=row["id"], project_id=None))
             path = doc.get("next")
 
     async def _servers(self, site: Site, found: Found) -> None:

@@ -21,6 +21,7 @@ ROWS: tuple[Row, ...] = (
     Row(pattern="/servers/{id}/{rest:*}", kind=Kind.ZONAL, resource="server"),
     Row(pattern="/flavors{rest:*}", kind=Kind.REPLICATED, resource="flavor", methods=frozenset({"POST", "PUT", "DELETE"}),
         handler="hub_write"),
+    Row(pattern="/os-keypairs/{name}", kind=Kind.REPLICATED, resource="keypair", methods=_DELETE, handler="hub_write"),
     Row(pattern="/os-server-groups{rest:*}", kind=Kind.REPLICATED, resource="server_group", handler="server_groups"),
     Row(pattern="/os-quota-sets/{project}{rest:*}", kind=Kind.AGGREGATE, handler="compute_quota"),
     Row(pattern="/limits", kind=Kind.AGGREGATE, methods=_GET, handler="compute_limits"),
