@@ -160,14 +160,17 @@ class Transport:
                 await lane.streams.acquire()
         except TimeoutError:
             raise SiteTimeout(target, f"{service}: too many streams already") from None
+        upload = None if data is None else _Upload(data, idle)
         try:
             try:
                 async with asyncio.timeout(idle) as limit:
                     response = await lane.session.request(
-                        method, _url(url, params), headers=sent, data=None if data is None else _paced(data, limit, idle),
+                        method, _url(url, params), headers=sent, data=None if upload is None else upload.paced(limit),
                         allow_redirects=False, timeout=timeout,
                     )  # fmt: skip
             except (TimeoutError, aiohttp.ClientError) as e:
+                if upload is not None and upload.broken is not None:  # what we were given broke, not the site
+                    raise upload.broken from e
                 raise self._failed(target, service, e, probe=False) from e
             async with response:
                 self._account(target, service, response.status)
@@ -308,14 +311,30 @@ def _lower(response: aiohttp.ClientResponse) -> dict[str, str]:
     return out
 
 
-async def _paced(data: AsyncIterator[bytes], limit: asyncio.Timeout, idle: float) -> AsyncIterator[bytes]:
-    """``data`` as it comes, pushing the deadline on with each piece: a source or a site silent for ``idle`` ends it."""
-    loop = asyncio.get_running_loop()
-    with contextlib.suppress(RuntimeError):  # the answer came before the data ended, and with it the deadline's end
-        async for chunk in data:
-            limit.reschedule(loop.time() + idle)
+class _Upload:
+    """Data on its way south. ``broken`` is what its source raised, if it did."""
+
+    def __init__(self, data: AsyncIterator[bytes], idle: float) -> None:
+        self._data, self._idle = data, idle
+        self.broken: Exception | None = None
+
+    async def paced(self, limit: asyncio.Timeout) -> AsyncIterator[bytes]:
+        """The data as it comes, pushing the deadline on with each piece: a source or a site silent too long ends it."""
+        loop = asyncio.get_running_loop()
+        source = aiter(self._data)
+        while True:
+            try:
+                chunk = await anext(source)
+            except StopAsyncIteration:
+                break
+            except Exception as e:  # whatever it is, it belongs to the source's owner and is raised to him
+                self.broken = e
+                raise
+            with contextlib.suppress(RuntimeError):  # the answer came before the data ended: no deadline any more
+                limit.reschedule(loop.time() + self._idle)
             yield chunk
-        limit.reschedule(loop.time() + idle)
+        with contextlib.suppress(RuntimeError):
+            limit.reschedule(loop.time() + self._idle)
 
 
 def _words(e: BaseException) -> str:
