@@ -59,6 +59,7 @@ async def site_reply(
     path: str | None = None,
     version: str | None = None,
     known: Mapping[str, str] | None = None,
+    timeout: float | None = None,
 ) -> Reply:
     """The site's bare answer. ``doc`` replaces the body; ``known`` adds id pairs the caller was shown to own."""
     path = req.path if path is None else path
@@ -80,8 +81,9 @@ async def site_reply(
     params = bodies.params_to_south(params, site=where, service=req.service)
     headers = {k: v for k, v in req.headers.items() if (req.version or version) is None or k not in _NOT_SOUTH}
     return await core.south.call(
-        site, req.service, req.method, path, as_=req.caller, params=params, body=raw, headers=headers, version=version or req.version
-    )
+        site, req.service, req.method, path, as_=req.caller, params=params, body=raw, headers=headers,
+        version=version or req.version, timeout=timeout,
+    )  # fmt: skip
 
 
 async def from_site(core: Core, req: Request, site: str, reply: Reply) -> Response:

@@ -77,7 +77,7 @@ async def discovery(core: Core, service: str, path: str, headers: Mapping[str, s
 
 def _set_window(doc: Any, window: tuple[str, str]) -> None:
     if isinstance(doc, dict):
-        if doc.get("version"):
+        if isinstance(doc.get("version"), str) and doc["version"]:
             doc["version"] = window[1]
             if doc.get("min_version"):
                 doc["min_version"] = window[0]
