@@ -52,10 +52,12 @@ def test_no_endpoint() -> None:
 
 REPORT = {
     "site": "paris", "cloud": "paris", "identity": "mapped", "ok": True,
-    "services": {"compute": {"ok": True, "window": ["2.1", "2.100"], "release": "2025.1 or 2025.2"}, "volume": {"ok": False, "error": "refused"}},
+    "services": {"compute": {"ok": True, "window": ["2.1", "2.100"], "release": "2025.1"},
+                 "volume": {"ok": False, "error": "refused"}},
     "windows": [{"service": "compute", "now": ["2.1", "2.104"], "then": ["2.1", "2.100"], "shrinks": True}],
     "account": {"grade": "full"}, "network": {"external_networks": ["public"], "physical_networks": []},
-    "flavors": {"adopted": [], "conflicts": []}, "volume_types": {"paired": ["ssd"], "made": []}, "zones": {"north": {"nova": "paris"}},
+    "flavors": {"adopted": [], "conflicts": []}, "volume_types": {"paired": ["ssd"], "made": []},
+    "zones": {"north": {"nova": "paris"}},
     "findings": [{"severity": "note", "code": "b", "message": "beta"}, {"severity": "warning", "code": "a", "message": "alpha"}],
 }  # fmt: skip
 HEALTH = {"state": "up", "since": "2026-11-23T08:53:34Z", "last_error": None, "latency": 0.0123456}
