@@ -13,7 +13,7 @@ import structlog
 
 from cascade.model.caller import Caller
 from cascade.model.crash import point
-from cascade.model.errors import BadReply, Terminal
+from cascade.model.errors import BadReply, Conflict, Terminal
 from cascade.model.site import HUB
 from cascade.reconcile import imagedoc
 from cascade.reconcile.imagecopy import Copier, Doc
@@ -79,21 +79,20 @@ class Births:
 
     async def step(self, intent_id: str) -> float | None:
         """Look once; returns when to look again, None when the birth is over. Safe to repeat at any point."""
-        intent = await self._store.intents.get(intent_id)
-        if intent is None:
+        try:
+            intent = await self._store.intents.get(intent_id)
+        except Conflict:  # closed: by another gateway, or before we came
             return None
         site_id = intent.body["site_id"]
         there = await self._copier.show(intent.site, site_id)
-        if there is None or there["status"] in ("killed", "deleted", "pending_delete"):
+        if there is None or there["status"] == "killed":
             return await self._lost(intent)
         self._misses.pop(intent_id, None)
         if intent.state != "recorded":
             if self._clock() - intent.created < 5:
                 return 1.0  # its own request is still at it
             await self._record(intent, there, None)
-            intent = await self._store.intents.get(intent_id)
-            if intent is None:
-                return None
+            return 0.0
         hub_id = intent.resource_id or site_id
         image = await self._copier.show(HUB, hub_id)
         if image is None:

@@ -32,12 +32,12 @@ class Copier:
         self._store, self._south = store, south
 
     async def show(self, target: str, image_id: str) -> Doc | None:
-        """The image as the service account sees it; None where it is not there."""
+        """The image as the service account sees it; None where it is not there (Glance shows administrators deleted ones)."""
         reply = await self._south.call(target, "image", "GET", f"/v2/images/{segment(image_id)}")
         if reply.status == 404:
             return None
         image: Doc = reply.expect(200).json()
-        return image
+        return None if image["status"] in ("deleted", "pending_delete") else image
 
     async def mapping(self, site: str, image: Doc) -> dict[str, str]:
         """hub id -> site id for the ids an image's properties name (snapshots in ``block_device_mapping``...)."""

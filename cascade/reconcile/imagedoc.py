@@ -115,10 +115,8 @@ class Digest:
     """Hashes bits as they pass: the source's own algorithm, and Glance's default in case the target differs."""
 
     def __init__(self, source: Mapping[str, Any]) -> None:
-        names = {n for n in (source.get("os_hash_algo"), "sha512") if n in hashlib.algorithms_guaranteed}
-        names -= {"shake_128", "shake_256"}
-        if not source.get("os_hash_algo"):
-            names.add("md5")
+        named = str(source.get("os_hash_algo") or "md5")  # before Rocky there was only ``checksum``
+        names = {"sha512", *({named} & hashlib.algorithms_guaranteed - {"shake_128", "shake_256"})}
         self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in sorted(names)}
         self.size = 0
 

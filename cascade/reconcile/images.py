@@ -143,7 +143,7 @@ class Images:
         if pair is None:
             return None
         image = await self._copier.show(HUB, hub_id)
-        if image is None or image["status"] in ("deleted", "pending_delete"):
+        if image is None:
             if hub_id not in self._missed:
                 self._missed.add(hub_id)
                 return 2.0
