@@ -18,6 +18,7 @@ from cascade.api import admin, listing
 from cascade.api.app import Gateway
 from cascade.api.core import Core
 from cascade.api.handlers import HANDLERS, TABLES
+from cascade.api.observe import observe
 from cascade.api.tokens import Tokens
 from cascade.conf import Conf, load
 from cascade.quota.limits import Limits as QuotaLimits
@@ -149,6 +150,7 @@ def _extra(core: Core) -> dict[str, Callable[[web.Request], Awaitable[web.Stream
         return web.json_response({"status": "ok", "sites_up": len(up), "sites": len(core.sites.names())})
 
     async def metrics(_: web.Request) -> web.StreamResponse:
+        await observe(core)
         body, kind = telemetry.render()
         return web.Response(body=body, headers={"Content-Type": kind})
 

@@ -16,10 +16,11 @@ from typing import Any
 
 import msgspec
 import structlog
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
 # -- metrics -----------------------------------------------------------------------------------------------------------
 
+disable_created_metrics()  # a second series per counter that nobody reads
 REQUESTS = Counter("cascade_requests", "Requests of users, by table row", ["service", "row", "method", "status"])
 REQUEST_SECONDS = Histogram(
     "cascade_request_seconds", "Time from a request's head to its answer", ["service"],
@@ -29,8 +30,8 @@ SOUTH_SECONDS = Histogram(
     "cascade_south_seconds", "Calls to hub and sites, by outcome (2xx..5xx, timeout, error)", ["target", "service", "outcome"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )  # fmt: skip
-SITE_UP = Gauge("cascade_site_up", "1 up, 0 down; a site not probed yet is missing", ["site"])
-SERVICE_OPEN = Gauge("cascade_breaker_open", "Services of a target that count as down and are not tried", ["target"])
+SITE_UP = Gauge("cascade_site_up", "1 up, 0 down; one not probed yet is missing", ["target"])
+SERVICES_DOWN = Gauge("cascade_services_down", "Services of a target that count as down and are not tried", ["target"])
 INTENTS = Gauge("cascade_intents_open", "Requests not finished", ["site", "verb"])
 TASKS = Gauge("cascade_background_tasks", "Tasks that outlive their request, in this process")
 

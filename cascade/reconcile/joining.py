@@ -68,6 +68,10 @@ class Joining:
         report["windows"] = [conflicts.window(s, services[s].get("window"), cloud[s]) for s in ("compute", "volume")]
         for w in report["windows"]:
             _judge_window(w, lower, out)
+        if mine := self._south.base_urls(name).get("compute"):
+            for other in (HUB, *(s.name for s in self._sites.all())):
+                if other != site.name and self._south.base_urls(other).get("compute") == mine:
+                    out.stop("twice", f"This cloud is {other} already: its compute endpoint is the same.")
         if reached:
             account, network, kinds, where = await asyncio.gather(
                 self._account(site, name, caller, out), self._network(site, name, out), self._kinds(name, out),

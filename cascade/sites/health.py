@@ -76,6 +76,10 @@ class Monitor(Mapping[str, Health]):
             return False
         return target == HUB or not self._down(target)
 
+    def down(self, target: str) -> list[str]:
+        """Services of a target that count as down."""
+        return sorted(s for (t, s), b in self._breakers.items() if t == target and b.state == "down")
+
     # What the transport tells
 
     def answered(self, target: str, service: str) -> None:

@@ -57,6 +57,9 @@ class FakeSouth:
     def forget(self, target: str) -> None:
         pass
 
+    def base_urls(self, target: str) -> dict[str, str]:
+        return {"compute": f"http://{'hub' if target == 'hub' else self.sites.get(target).cloud}:8774/v2.1"}
+
     async def call(self, target: str, service: str, method: str, path: str, **_: Any) -> Reply:
         assert method == "GET", "a report writes nothing"
         entry = "hub" if target == "hub" else self.sites.get(target).cloud

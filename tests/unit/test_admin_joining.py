@@ -89,6 +89,13 @@ async def test_nothing_to_find(world: World) -> None:
     assert found["services"]["compute"]["release"] == "2026.2" and found["network"]["physical_networks"] == ["public", "wan"]
 
 
+async def test_one_cloud_twice(world: World) -> None:
+    await world.store.sites.add(Site(name="lyon", number=0, cloud="paris"))
+    await world.sites.reload()
+    found = await report(world, cloud())
+    assert [f["code"] for f in found["findings"]] == ["twice"] and not found["ok"]
+
+
 async def test_a_clashing_zone_may_be_renamed(world: World) -> None:
     docs = cloud()
     zones("nova", "ssd-zone")(docs)
