@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 import uvloop
 from aiohttp import web
+from oslo_config import cfg
 
 from cascade import telemetry
 from cascade.api import admin, listing
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         conf = load([], args.config_file)
-    except Exception as e:  # oslo.config raises a dozen kinds; whichever it is, the operator reads it and nothing has begun
+    except (cfg.Error, OSError, ValueError) as e:  # the operator reads it; nothing has begun
         print(f"cascade: {e}", file=sys.stderr)
         return 2
     telemetry.setup(log_file=conf.log_file, level=conf.log_level)

@@ -20,7 +20,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, di
 
 # -- metrics -----------------------------------------------------------------------------------------------------------
 
-disable_created_metrics()  # a second series per counter that nobody reads
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series per counter that nobody reads
 REQUESTS = Counter("cascade_requests", "Requests of users, by table row", ["service", "row", "method", "status"])
 REQUEST_SECONDS = Histogram(
     "cascade_request_seconds", "Time from a request's head to its answer", ["service"],
