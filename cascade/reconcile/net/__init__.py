@@ -1,0 +1,1 @@
+"""Neutron's replicas in sites, one module per kind; ``cascade.reconcile.network`` puts them together."""

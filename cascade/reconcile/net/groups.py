@@ -1,0 +1,162 @@
+"""Security groups and address groups in sites.
+
+Two groups may name each other: every group needed is made empty first, rules come second (design review 7.4).
+The group ``default`` exists in every project by itself: it is paired, and only its rules are reconciled (R2.8).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+
+from cascade.model.errors import BadReply
+from cascade.reconcile.net.replica import ADDRESS_GROUP, GROUP, RULE, STAMP, Doc, Gone, Replicas, accepted, changes, stamped
+
+_SHAPE = ("direction", "ethertype", "protocol", "port_range_min", "port_range_max", "remote_ip_prefix")
+_REMOTES = ("remote_group_id", "remote_address_group_id")
+
+
+class Groups:
+    """What admits packets to a port. ``ensure`` is all a boot needs; ``sync`` follows a change at the hub."""
+
+    def __init__(self, replicas: Replicas) -> None:
+        self._r = replicas
+        self._done: dict[tuple[str, str], int] = {}
+        """(site, hub group) -> the hub's revision whose rules we know to be there: rules change it. Lost = done again."""
+
+    async def ensure(self, site: str, ids: Iterable[str]) -> dict[str, str]:
+        """hub group -> site group, all with the hub's rules in force."""
+        groups = await self._r.hub_by_ids(GROUP, ids)
+        made = await self._empty(site, groups.values())
+        late = [g for g in groups.values() if self._done.get((site, g["id"])) != g["revision_number"]]
+        if late:
+            await self._rules(site, late, made)
+        return made
+
+    async def sync(self, site: str, group: Doc, site_id: str) -> bool:
+        """Name and rules as the hub has them now; False where the copy is gone."""
+        row = await self._r.show(site, GROUP, site_id)
+        if row is None:
+            return False
+        if row["name"] != "default" and group["name"] != "default":
+            await self._r.update(site, GROUP, row, {"name": group["name"]})
+        await self._rules(site, [group], {group["id"]: site_id})
+        return True
+
+    async def drop(self, site: str, hub_id: str, site_id: str) -> None:
+        """The hub's group is gone. A site's default group stays: it goes with its project."""
+        self._done.pop((site, hub_id), None)
+        row = await self._r.show(site, GROUP, site_id)
+        if row is not None and row["name"] == "default":
+            await self._r.store.pairs.drop(GROUP.name, hub_id, site)
+        else:
+            await self._r.delete(site, GROUP, hub_id, site_id)
+
+    async def sync_addresses(self, site: str, group: Doc, site_id: str) -> bool:
+        """An address group's name and members; False where the copy is gone."""
+        row = await self._r.show(site, ADDRESS_GROUP, site_id)
+        if row is None:
+            return False
+        await self._r.update(site, ADDRESS_GROUP, row, {"name": group["name"]})
+        want, have = set(group["addresses"]), set(row["addresses"])
+        for verb, addresses in (("add_addresses", want - have), ("remove_addresses", have - want)):
+            if addresses:
+                body = {"address_group": {"addresses": sorted(addresses)}}
+                accepted(site, "address_group", await self._r.call(site, "PUT", f"{ADDRESS_GROUP.path}/{site_id}/{verb}", body))
+        return True
+
+    # -- groups, empty -----------------------------------------------------------------------------------------------
+
+    async def _empty(self, site: str, groups: Iterable[Doc]) -> dict[str, str]:
+        rows = list(groups)
+        made = await asyncio.gather(*(self._one(site, g) for g in rows))
+        return dict(zip((g["id"] for g in rows), made, strict=True))
+
+    async def _one(self, site: str, group: Doc) -> str:
+        known = await self._r.site_id(site, GROUP, group["id"])
+        if known is not None:
+            return known
+        project = await self._r.south.shadow.project(site, group["project_id"])
+        if group["name"] == "default":
+            return await self._default(site, group, project)
+
+        async def make() -> Doc:
+            body = {"name": group["name"], "project_id": project}
+            return body | ({"stateful": False} if group.get("stateful") is False else {})
+
+        made, _ = await self._r.ensure(site, GROUP, group["id"], owner=group["project_id"], make=make)
+        return made
+
+    async def _default(self, site: str, group: Doc, project: str) -> str:
+        """Listing a project's groups is what makes its default one."""
+        rows = await self._r.site_list(site, GROUP, ("project_id", project), ("name", "default"))
+        row = next((r for r in rows if r["project_id"] == project), None)
+        if row is None:
+            raise BadReply(site, f"project {project} has no default security group")
+        await self._r.update(site, GROUP, row, {"description": STAMP + group["id"]})
+        await self._r.pair(site, GROUP, group["id"], row["id"], group["project_id"])
+        return str(row["id"])
+
+    async def _addresses(self, site: str, ids: set[str]) -> dict[str, str]:
+        out = {}
+        for hub_id, group in (await self._r.hub_by_ids(ADDRESS_GROUP, ids)).items() if ids else ():
+            project = await self._r.south.shadow.project(site, group["project_id"])
+
+            async def make(group: Doc = group, project: str = project) -> Doc:
+                return {"name": group["name"], "addresses": group["addresses"], "project_id": project}
+
+            out[hub_id], _ = await self._r.ensure(site, ADDRESS_GROUP, hub_id, owner=group["project_id"], make=make)
+        return out
+
+    # -- rules -------------------------------------------------------------------------------------------------------
+
+    async def _rules(self, site: str, groups: list[Doc], made: Mapping[str, str]) -> None:
+        """Rules of these groups; the groups they name are made first, without their rules."""
+        rules = [r for g in groups for r in g["security_group_rules"]]
+        remote = {r["remote_group_id"] for r in rules if r.get("remote_group_id")} - made.keys()
+        others = await self._empty(site, (await self._r.hub_by_ids(GROUP, remote)).values()) if remote else {}
+        addresses = await self._addresses(site, {r["remote_address_group_id"] for r in rules if r.get("remote_address_group_id")})
+        there = {**made, **others, **addresses}
+        for group in groups:
+            async with self._r.alone(site, "rules", group["id"], lease=False):
+                await self._reconcile(site, group, made[group["id"]], there)
+            self._done[site, group["id"]] = group["revision_number"]
+
+    async def _reconcile(self, site: str, group: Doc, site_id: str, there: Mapping[str, str]) -> None:
+        """A rule never changes, so it is there or it is not: known by its stamp, else by its meaning."""
+        row = await self._r.show(site, GROUP, site_id)
+        if row is None:
+            await self._r.store.pairs.drop(GROUP.name, group["id"], site)
+            raise Gone(f"security group {site_id} is not at {site} any more")
+        have = {r["id"]: r for r in row["security_group_rules"]}
+        missing = []
+        for rule in group["security_group_rules"]:
+            want = wanted(rule, there)
+            found = next((i for i, r in have.items() if stamped(r) == rule["id"]), None)
+            found = found or next((i for i, r in have.items() if not changes(r, want)), None)
+            if found is not None:
+                del have[found]
+            elif all(rule.get(k) is None or rule[k] in there for k in _REMOTES):  # else: the group it names is going
+                whose = {"security_group_id": site_id, "project_id": row["project_id"]}
+                missing.append({**want, **whose, "description": STAMP + rule["id"]})
+        await asyncio.gather(
+            *(self._make_rule(site, m) for m in missing),
+            *(self._r.call(site, "DELETE", f"{RULE.path}/{i}") for i in have),
+        )
+
+    async def _make_rule(self, site: str, rule: Doc) -> None:
+        reply = await self._r.call(site, "POST", RULE.path, {RULE.key: rule})
+        if reply.status == 409 and b"OverQuota" in reply.body:
+            await self._r.create(site, RULE, rule)
+        elif not (reply.status == 409 and b"SecurityGroupRuleExists" in reply.body):
+            accepted(site, "security_group_rule", reply)
+
+
+def wanted(rule: Mapping[str, object], there: Mapping[str, str]) -> Doc:
+    """A hub rule in the site's ids: exactly what decides about packets."""
+    out: Doc = {k: rule.get(k) for k in _SHAPE}
+    for key in _REMOTES:
+        value = rule.get(key)
+        if value is not None or key == "remote_group_id":
+            out[key] = there.get(str(value), value) if value is not None else None
+    return out

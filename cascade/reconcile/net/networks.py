@@ -1,0 +1,225 @@
+"""Networks and subnets in sites.
+
+The hub is the one IPAM: a site may hand out by itself only the address the hub reserved for it per subnet (for its
+DHCP or metadata port); every other address comes from the hub. A reservation is a hub port of owner ``network:dhcp``,
+which blocks no deletion (design review 2.7).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from cascade.model.errors import BadReply, Conflict, Fault
+from cascade.model.site import HUB
+from cascade.reconcile.net.replica import NETWORK, PORT, SUBNET, Doc, Gone, Refused, Replicas, accepted
+from cascade.sites.registry import Sites
+
+log = structlog.get_logger(__name__)
+
+RESERVED = "network:dhcp"
+RESERVATION = "cascade-"
+"""``device_id`` of a reservation: ``cascade-<site>``, of a router's address ``cascade-<site>-router``."""
+_PASSED = ("name", "admin_state_up", "port_security_enabled", "dns_domain")
+_SUBNET_PASSED = ("name", "enable_dhcp", "dns_nameservers", "host_routes")
+_SUBNET_FIXED = ("ip_version", "cidr", "ipv6_ra_mode", "ipv6_address_mode")
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A network in a site."""
+
+    network: str
+    subnets: Mapping[str, str]
+    """hub subnet -> site subnet"""
+
+
+class NetworkReplicas:
+    """Networks with all their subnets. The hub's documents come in; ids of the site go out."""
+
+    def __init__(self, replicas: Replicas, sites: Sites) -> None:
+        self._r, self._sites = replicas, sites
+
+    async def ensure(self, site: str, net: Doc, subnets: list[Doc], *, routed: set[str], consumer: str | None) -> Placed:
+        """The network and these subnets are in the site and usable by the ``consumer`` (hub project).
+
+        ``routed``: the subnets that have a router. Raises Fault 409 where the hub has no address left for the site.
+        """
+        if net.get("router:external"):
+            return Placed(await self.external(site, net), {})
+        site_id, row = await self._network(site, net)
+        if row is not None:
+            await self._r.update(site, NETWORK, row, passed(net, _PASSED))
+        made = await asyncio.gather(*(self._subnet(site, net, s, site_id, routed=s["id"] in routed) for s in subnets))
+        if consumer is not None and consumer != net["project_id"]:
+            await self._share(site, site_id, consumer)
+        return Placed(site_id, dict(zip((s["id"] for s in subnets), made, strict=True)))
+
+    async def external(self, site: str, net: Doc) -> str:
+        """The site's own external network for the hub's: the one the operator named, else of the same name, else the only one."""
+        known = await self._r.site_id(site, NETWORK, net["id"])
+        if known is not None:
+            return known
+        rows = await self._r.site_list(site, NETWORK, ("router:external", "true"))
+        named = self._sites.get(site).options.get("external_network")
+        found = [r for r in rows if named in (r["id"], r["name"])] if named else [r for r in rows if r["name"] == net["name"]]
+        found = found or ([] if named else [r for r in rows if r["name"] == "public"] or (rows if len(rows) == 1 else []))
+        if not found:
+            raise Fault(409, f"External network {net['id']} is not available in availability zone {site}.")
+        try:
+            await self._r.pair(site, NETWORK, net["id"], found[0]["id"], None)
+        except Conflict:
+            # Two external networks of the hub meet in one of the site: right for the first, good enough for the second.
+            log.info("external network is another one's pair already", site=site, network=net["id"])
+        return str(found[0]["id"])
+
+    async def sync(self, site: str, net: Doc, subnets: list[Doc], site_id: str, *, routed: set[str]) -> bool:
+        """After a change at the hub; False where the copy is gone."""
+        if net.get("router:external"):
+            return True
+        row = await self._r.show(site, NETWORK, site_id)
+        if row is None:
+            return False
+        await self._r.update(site, NETWORK, row, passed(net, _PASSED))
+        await asyncio.gather(*(self.sync_subnet(site, net, s, site_id, routed=s["id"] in routed) for s in subnets))
+        return True
+
+    async def sync_subnet(self, site: str, net: Doc, subnet: Doc, network: str, *, routed: bool) -> None:
+        """One subnet as the hub has it; made if it came later than its network."""
+        site_id = await self._subnet(site, net, subnet, network, routed=routed)
+        row = await self._r.show(site, SUBNET, site_id)
+        if row is None:
+            await self._r.store.pairs.drop(SUBNET.name, subnet["id"], site)
+            raise Gone(f"subnet {site_id} is not at {site} any more")
+        want = passed(subnet, _SUBNET_PASSED) | {"gateway_ip": await self._gateway(site, net, subnet, routed=routed)}
+        await self._r.update(site, SUBNET, row, want)
+
+    async def forget_gone(self, site: str, net_id: str, subnets: Iterable[str]) -> None:
+        """Drop the pairs of what the site's owner deleted. Only the site's own 404 counts."""
+        for kind, hub_id in ((NETWORK, net_id), *((SUBNET, s) for s in subnets)):
+            site_id = await self._r.site_id(site, kind, hub_id)
+            if site_id is not None and await self._r.show(site, kind, site_id) is None:
+                await self._r.store.pairs.drop(kind.name, hub_id, site)
+
+    async def drop_subnet(self, site: str, hub_id: str, site_id: str) -> None:
+        """The hub's subnet is gone."""
+        await self._r.delete(site, SUBNET, hub_id, site_id)
+
+    # -- where a network is at home ----------------------------------------------------------------------------------
+
+    async def home(self, net: Doc, site: str | None = None) -> str | None:
+        """The site whose router answers the subnet's gateway address (R2.12): decided once, ``site`` when nothing speaks
+        for another. An AZ hint of the network wins, then the project's home."""
+        known = await self._r.store.docs.get(f"network.home/{net['id']}")
+        if known is not None or site is None:
+            return str(known) if known is not None else None
+        hints = [t.partition("=")[2] for t in net.get("tags") or () if t.startswith("cascade.az.")]
+        wanted = [*hints, await self._r.store.index.home_of(net["project_id"]), site]
+        home: str = next((w for w in wanted if w in self._sites.names()), site)
+        await self._r.store.docs.put(f"network.home/{net['id']}", home)
+        return home
+
+    async def address(self, site: str, net: Doc, subnet: Doc, hub_address: str) -> str:
+        """The address a router interface has in this site: the hub's own at home, a reserved one elsewhere."""
+        if await self.home(net, site) == site:
+            return hub_address
+        return await self.reserve(site, subnet, router=True)
+
+    # -- reservations ------------------------------------------------------------------------------------------------
+
+    async def reserve(self, site: str, subnet: Doc, *, router: bool = False) -> str:
+        """The address of the subnet that this site may use by itself. Raises Fault 409 where none is left."""
+        device = f"{RESERVATION}{site}" + ("-router" if router else "")
+        known = await self._reserved(subnet, device)
+        if known is not None:
+            return known
+        async with self._r.alone(site, f"reserve{'-router' if router else ''}", subnet["id"]):
+            known = await self._reserved(subnet, device)
+            if known is not None:
+                return known
+            body = {
+                "network_id": subnet["network_id"], "device_id": device, "device_owner": RESERVED, "admin_state_up": True,
+                "fixed_ips": [{"subnet_id": subnet["id"]}], "name": "",
+            }  # fmt: skip
+            reply = await self._r.south.call(HUB, "network", "POST", PORT.path, json={"port": body})
+            if reply.status == 409:
+                text = f"No more IP addresses available on network {subnet['network_id']}."
+                raise Fault(409, text, kind="IpAddressGenerationFailure")
+            if not reply.ok:
+                raise BadReply(HUB, f"reservation: {reply.status} {reply.body[:300]!r}")
+            return str(reply.json()["port"]["fixed_ips"][0]["ip_address"])
+
+    async def _reserved(self, subnet: Doc, device: str) -> str | None:
+        rows = await self._r.hub_list(PORT, ("network_id", subnet["network_id"]), ("device_owner", RESERVED), ("device_id", device))
+        return next((f["ip_address"] for r in rows for f in r["fixed_ips"] if f["subnet_id"] == subnet["id"]), None)
+
+    # -- making ------------------------------------------------------------------------------------------------------
+
+    async def _network(self, site: str, net: Doc) -> tuple[str, Doc | None]:
+        known = await self._r.site_id(site, NETWORK, net["id"])
+        if known is not None:
+            return known, None
+        await self.home(net, site)
+        project = await self._r.south.shadow.project(site, net["project_id"])
+        body: Doc = {**passed(net, _PASSED), "project_id": project}
+        if net.get("provider:network_type") == "vlan":
+            body |= {
+                "provider:network_type": "vlan",
+                "provider:physical_network": self._sites.get(site).options.get("wan_physnet", "wan"),
+                "provider:segmentation_id": net["provider:segmentation_id"],
+            }
+        owner = None if net.get("shared") else net["project_id"]
+
+        async def make() -> Doc:
+            return body
+
+        if not net.get("mtu"):
+            return await self._r.ensure(site, NETWORK, net["id"], owner=owner, make=make)
+        body["mtu"] = net["mtu"]
+        try:
+            return await self._r.ensure(site, NETWORK, net["id"], owner=owner, make=make)
+        except Refused as e:
+            if e.reply.status != 400:
+                raise
+            del body["mtu"]  # more than the site's wires carry, or not settable there: its own default is the most it can do
+            return await self._r.ensure(site, NETWORK, net["id"], owner=owner, make=make)
+
+    async def _subnet(self, site: str, net: Doc, subnet: Doc, network: str, *, routed: bool) -> str:
+        known = await self._r.site_id(site, SUBNET, subnet["id"])
+        if known is not None:
+            return known
+        project = await self._r.south.shadow.project(site, net["project_id"])
+        reserved, gateway = await asyncio.gather(self.reserve(site, subnet), self._gateway(site, net, subnet, routed=routed))
+        body: Doc = {
+            **passed(subnet, (*_SUBNET_PASSED, *_SUBNET_FIXED)), "network_id": network, "project_id": project,
+            "gateway_ip": gateway, "allocation_pools": [{"start": reserved, "end": reserved}],
+        }  # fmt: skip
+
+        async def make() -> Doc:
+            return {k: v for k, v in body.items() if v is not None or k == "gateway_ip"}
+
+        owner = None if net.get("shared") else net["project_id"]
+        made, _ = await self._r.ensure(site, SUBNET, subnet["id"], owner=owner, make=make)
+        return made
+
+    async def _gateway(self, site: str, net: Doc, subnet: Doc, *, routed: bool) -> str | None:
+        """What guests of this site are told. The hub's address where it is answered here or nowhere, else the local router's."""
+        hub_address: str | None = subnet["gateway_ip"]
+        if hub_address is None or not routed or await self.home(net, site) == site:
+            return hub_address
+        return await self.reserve(site, subnet, router=True)
+
+    async def _share(self, site: str, network: str, consumer: str) -> None:
+        """Nova there looks whether the server's project may use the network."""
+        project = await self._r.south.shadow.project(site, consumer)
+        body = {"object_type": "network", "object_id": network, "action": "access_as_shared", "target_tenant": project}
+        reply = await self._r.call(site, "POST", "/v2.0/rbac-policies", {"rbac_policy": body})
+        accepted(site, "rbac_policy", reply, 409)  # 409: it has it already
+
+
+def passed(row: Mapping[str, object], keys: Iterable[str]) -> Doc:
+    """Those of the keys the row has."""
+    return {k: row[k] for k in keys if k in row}
