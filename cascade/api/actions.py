@@ -55,7 +55,7 @@ async def _create_image(core: Core, req: Request, entry: IndexEntry) -> Response
     if reply.status == 202:
         doc = reply.json() or {}
         image = doc.get("image_id") or reply.headers.get("location", "").rsplit("/", 1)[-1]
-        await core.images.born(entry.site, image, req.caller)
+        image = await core.images.born(entry.site, image, req.caller, request_id=req.request_id)
         answer = await from_site(core, req, entry.site, reply)
         if "location" in answer.headers:
             answer.headers["location"] = f"{core.conf.public_url.rstrip('/')}/image/v2/images/{image}"

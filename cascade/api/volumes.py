@@ -44,10 +44,22 @@ async def volume_create(core: Core, req: Request) -> Response:
             known[image] = await core.images.materialise(choice.site, image, req.caller)
         except NativeFault:
             return await to_hub(core, req)
+    if not await _types(core, req, choice.site, volume):
+        return await to_hub(core, req)
     size = await _size(core, req, volume, named)
     amounts = {"volumes": 1, "gigabytes": size}
     body = {"size": size, "name": volume.get("name")}
     return await _make(core, req, choice.site, "volume", amounts, body, doc, known)
+
+
+async def _types(core: Core, req: Request, site: str, what: dict[str, Any]) -> bool:
+    """The types a body names are at the site; False where the hub shows the caller no such type."""
+    many = what.get("volume_types")
+    wanted = [("volume_type", t) for t in (what.get("volume_type"), what.get("new_type"), *(many if isinstance(many, list) else ()))]
+    for kind, name in [*wanted, ("group_type", what.get("group_type"))]:
+        if isinstance(name, str) and name and await core.volumes.materialise_type(site, name, req.caller, kind=kind) is None:
+            return False
+    return True
 
 
 async def volume_child_create(core: Core, req: Request) -> Response:
@@ -64,6 +76,8 @@ async def volume_child_create(core: Core, req: Request) -> Response:
     zone = what.get("availability_zone")
     choice = await choose(core, req, zone=zone if isinstance(zone, str) and zone else None, named=named)
     kind = req.row.resource
+    if kind == "group" and not await _types(core, req, choice.site, what):
+        return await to_hub(core, req)
     amounts: dict[str, int] = {}
     if kind == "snapshot":
         size = await _size(core, req, {"source_volid": what.get("volume_id")}, named)
@@ -155,6 +169,8 @@ async def volume_action(core: Core, req: Request) -> Response:
     what = doc[name] if name else None
     if name == "os-extend" and isinstance(what, dict) and isinstance(what.get("new_size"), int):
         return await _extend(core, req, entry.id, entry.project_id, what["new_size"], entry.site)
+    if name == "os-retype" and isinstance(what, dict):
+        await _types(core, req, entry.site, what)  # an unknown one is refused by the site in the same words
     answer = await at_site(core, req, entry)
     if name == "os-volume_upload_image" and answer.status == 202:
         await core.images.born(entry.site, msgspec.json.decode(answer.body)[name]["image_id"], req.caller)

@@ -39,8 +39,8 @@ class Flavors:
     def __init__(self, store: Store, south: South, sites: Sites, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._store, self._south, self._sites, self._clock = store, south, sites, clock
         self._seen: dict[tuple[str, str], tuple[Doc, float]] = {}
-        self._granted: set[tuple[str, str, str]] = set()
-        """(site, flavor, site project) whose access is known to be there."""
+        self._granted: dict[tuple[str, str, str], float] = {}
+        """(site, flavor, site project) -> when access was last known to be there."""
 
     async def materialise(self, site: str, flavor_id: str, caller: Caller) -> str:
         """The site's flavor, made if need be; private ones are opened to the caller's shadow project.
@@ -160,7 +160,7 @@ class Flavors:
 
     async def _delete(self, site: str, flavor_id: str) -> None:
         (await self._south.call(site, "compute", "DELETE", f"/flavors/{segment(flavor_id)}", version=VERSION)).expect(202, 404)
-        self._granted = {g for g in self._granted if g[:2] != (site, flavor_id)}
+        self._granted = {g: t for g, t in self._granted.items() if g[:2] != (site, flavor_id)}
 
     async def _adopted(self, site: str, flavor_id: str) -> bool:
         return await self._store.docs.get(_adoption(site, flavor_id)) is not None
@@ -168,11 +168,11 @@ class Flavors:
     # -- access of private flavors ---------------------------------------------------------------------------------
 
     async def _grant(self, site: str, flavor_id: str, site_project: str) -> None:
-        if (site, flavor_id, site_project) in self._granted:
+        if self._clock() - self._granted.get((site, flavor_id, site_project), -BELIEVED) < BELIEVED:
             return
         reply = await self._action(site, flavor_id, "addTenantAccess", site_project)
         reply.expect(200, 409)  # 409: has it already
-        self._granted.add((site, flavor_id, site_project))
+        self._granted[site, flavor_id, site_project] = self._clock()
 
     async def _access(self, site: str, flavor_id: str) -> None:
         """Shadow projects of hub projects: exactly those the hub lists. Others at the site are its owner's business."""
@@ -185,7 +185,7 @@ class Flavors:
         for project in there - wanted:
             if project in ours:
                 (await self._action(site, flavor_id, "removeTenantAccess", project)).expect(200, 404)
-                self._granted.discard((site, flavor_id, project))
+                self._granted.pop((site, flavor_id, project), None)
 
     async def _listed(self, target: str, flavor_id: str) -> set[str]:
         path = f"/flavors/{segment(flavor_id)}/os-flavor-access"

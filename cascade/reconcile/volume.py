@@ -27,7 +27,7 @@ from cascade.store.pairs import Pair
 log = structlog.get_logger(__name__)
 
 VERSION = "3.60"
-BELIEVED = 60.0
+BELIEVED = 300.0
 """Seconds a type seen at a site as the hub has it is believed to be so still."""
 
 
@@ -57,7 +57,7 @@ class Volumes:
         self._store, self._south, self._sites, self._clock = store, south, sites, clock
         self.qos = QosSpecs(store, south)
         self._seen: dict[tuple[str, str], tuple[Doc, float]] = {}
-        self._granted: set[tuple[str, str, str]] = set()
+        self._granted: dict[tuple[str, str, str], float] = {}
 
     async def materialise_type(self, site: str, wanted: str, caller: Caller, *, kind: str = "volume_type") -> str | None:
         """The site's id of a type the caller named by name or id; None where the hub shows him no such type."""
@@ -196,17 +196,17 @@ class Volumes:
             if project in ours:
                 body = {"removeProjectAccess": {"project": project}}
                 (await self._call(site, "POST", f"/types/{there['id']}/action", body)).expect(202, 404)
-                self._granted.discard((site, there["id"], project))
+                self._granted.pop((site, there["id"], project), None)
 
     async def _listed(self, target: str, type_id: str) -> set[str]:
         reply = await self._call(target, "GET", f"/types/{type_id}/os-volume-type-access")
         return {r["project_id"] for r in reply.expect(200).json()["volume_type_access"]}
 
     async def _grant(self, site: str, type_id: str, project: str) -> None:
-        if (site, type_id, project) not in self._granted:
+        if self._clock() - self._granted.get((site, type_id, project), -BELIEVED) >= BELIEVED:
             body = {"addProjectAccess": {"project": project}}
             (await self._call(site, "POST", f"/types/{type_id}/action", body)).expect(202, 409)
-            self._granted.add((site, type_id, project))
+            self._granted[site, type_id, project] = self._clock()
 
     async def _encryption(self, site: str, want: Doc, there: Doc) -> None:
         at_hub = await self._encrypted(HUB, want["id"])
