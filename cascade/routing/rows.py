@@ -149,3 +149,8 @@ def unix(text: Any) -> float | None:
     except ValueError:
         return None
     return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+
+
+def age_text(service: str, at: float) -> str:
+    """The other way round, as the service writes it, so that it compares with what rows say."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ" if service == "compute" else "%Y-%m-%dT%H:%M:%S.%f")
