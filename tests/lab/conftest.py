@@ -20,10 +20,13 @@ def _up(port: int) -> bool:
         return s.connect_ex(("127.0.0.1", port)) == 0
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Everything in this folder needs the lab."""
     here = Path(__file__).parent
     mine = [i for i in items if here in Path(str(i.path)).parents]
+    for item in mine:
+        item.add_marker(pytest.mark.lab)
     if mine and not (STATE / "clouds.yaml").exists() or mine and not _up(GATEWAY):
         if os.environ.get("CASCADE_REQUIRE_LAB"):
             pytest.exit("the lab is not up, and CASCADE_REQUIRE_LAB is set", returncode=3)
