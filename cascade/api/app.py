@@ -24,7 +24,7 @@ from cascade.api.request import Request, Response
 from cascade.api.sanitise import clean_headers, framing_fault, split_target
 from cascade.api.tokens import Invalid, Tokens, allowed
 from cascade.model.caller import Caller
-from cascade.model.errors import CascadeError, Fault, NativeFault, SiteError, SiteTimeout, fault_body
+from cascade.model.errors import WEBOB, CascadeError, Fault, NativeFault, SiteError, SiteTimeout, fault_body
 from cascade.model.table import Row, find
 from cascade.model.trace import new_request_id, request_id
 
@@ -218,12 +218,12 @@ def _below_version(req: Request) -> str:
 async def _read(http: web.Request, limit: int) -> bytes:
     """The whole body within ``limit`` bytes. Raises Fault 413 without reading the rest."""
     if http.content_length is not None and http.content_length > limit:
-        raise Fault(413, "Request is too large.")
+        raise Fault(413, "Request is too large.", kind=WEBOB)
     out = bytearray()
     async for chunk in http.content.iter_chunked(65536):
         out += chunk
         if len(out) > limit:
-            raise Fault(413, "Request is too large.")
+            raise Fault(413, "Request is too large.", kind=WEBOB)
     return bytes(out)
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import parse_qsl, unquote
 
-from cascade.model.errors import Fault
+from cascade.model.errors import WEBOB, Fault
 
 SERVICES = ("identity", "compute", "volume", "network", "image", "cascade")
 
@@ -68,7 +68,7 @@ class _NotAPath(Fault):
     """404 that remembers its service, so that the fault has that service's shape."""
 
     def __init__(self, service: str) -> None:
-        super().__init__(404, "The resource could not be found.")
+        super().__init__(404, "The resource could not be found.", kind=WEBOB)
         self.service = service
 
 

@@ -48,8 +48,8 @@ async def server_create(core: Core, req: Request) -> Response:
         named[boot.group] = pinned
     choice = await choose(core, req, zone=boot.zone, named=named)
     log.info("site chosen", site=choice.site, why=choice.why)
-    low, high = boot.count
     shape = flavor.json()["flavor"]
+    low, high = boot.count[0], await _room(core, req, shape, *boot.count)
     made: list[str] = []
     first: Response | None = None
     for number in range(1, high + 1):
@@ -71,6 +71,21 @@ async def server_create(core: Core, req: Request) -> Response:
     if boot.server.get("return_reservation_id"):
         return await _reservation(core, choice.site, made[0], first)
     return first
+
+
+async def _room(core: Core, req: Request, flavor: dict[str, Any], low: int, high: int) -> int:
+    """How many of a multi-create fit now, at least ``low``: a hopeless one is refused before anything is made."""
+    if high == 1:
+        return 1
+    project = req.caller.project_id or ""
+    limits, usage = await core.limits.of("compute", project), await core.store.ledger.usage(project)
+    for resource, each in (("instances", 1), ("cores", int(flavor["vcpus"])), ("ram", int(flavor["ram"]))):
+        limit, used = limits.get(resource, -1), usage.get(resource, 0)
+        if limit >= 0 and each:
+            if (limit - used) // each < low:
+                raise Fault(403, _over(OverQuota(resource=resource, used=used, requested=each, limit=limit), low))
+            high = min(high, (limit - used) // each)
+    return high
 
 
 async def _discard(core: Core, site: str, servers: list[str]) -> None:
@@ -108,7 +123,7 @@ async def _one(
         await take_back(core, intent, nics)
         if isinstance(e, NativeFault) and e.target == "hub":
             # A reference was bad: Nova at the hub knows all of them and says it as Nova says it.
-            return await hub_verdict(core, req), None
+            return await hub_verdict(core, req, e), None
         raise
     except SiteTimeout:
         raise  # unknown whether made: the intent stays, recovery looks for the stamp
@@ -170,7 +185,7 @@ async def take_back(core: Core, intent: Intent, nics: Nics) -> None:
     await core.store.intents.close(intent.id)
 
 
-async def hub_verdict(core: Core, req: Request) -> Response:
+async def hub_verdict(core: Core, req: Request, because: NativeFault | None = None) -> Response:
     """The hub's Nova refuses a bad create in the real words: it knows every flavor, image, key, network and group.
 
     Should it accept after all, nothing stays of it.
@@ -188,8 +203,10 @@ async def hub_verdict(core: Core, req: Request) -> Response:
     made = reply.json().get("server", {}).get("id")
     if made:
         await core.south.call("hub", "compute", "DELETE", f"/servers/{made}", as_=req.caller)
-    log.error("the hub accepted a create that was sent to it for its fault", server=made)
-    raise Fault(400, "The request names something that is not available.")
+    # Nova itself would find out only after its 202 (an address outside the subnet, say) and end in ERROR; we know now.
+    said = because.message() if because is not None else None
+    log.warning("the hub's Nova accepts what cannot be made", server=made, because=said)
+    raise Fault(400, said or "The request names something that is not available.")
 
 
 def _as_asked(answer: Response, req: Request, boot: reading.Boot) -> Response:

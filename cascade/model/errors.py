@@ -45,6 +45,14 @@ class NativeFault(CascadeError):
         self.headers = dict(headers)
         self.target = target
 
+    def message(self) -> str | None:
+        """The service's own sentence, where its body has one."""
+        try:
+            doc = json.loads(self.body)
+            return str(next(iter(doc.values()))["message"])
+        except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
+            return None
+
 
 class SiteError(CascadeError):
     """A site (or the hub) failed us. ``target`` is its name: for logs and administrators, never for tenants."""
@@ -94,14 +102,21 @@ _TITLES = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not 
            500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout"}
 
 
+WEBOB = "webob"
+"""Fault kind of what a service's front (routing, size limit) refuses before its API sees it: WebOb's own JSON."""
+
+
 def fault_body(service: str, fault: Fault) -> tuple[bytes, str]:
     """The body and content type the real ``service`` would use for this fault.
 
     Services: compute, volume, network, image, identity, cascade (our admin API, Keystone's shape).
     """
-    if service in ("compute", "volume"):
+    if fault.kind == WEBOB and service != "image":
+        title = _TITLES.get(fault.status, "Error")
+        doc: object = {"message": f"{fault.message}<br /><br />\n\n\n", "code": f"{fault.status} {title}", "title": title}
+    elif service in ("compute", "volume"):
         kind = fault.kind or _COMPUTE_KINDS.get(fault.status, "computeFault")
-        doc: object = {kind: {"code": fault.status, "message": fault.message}}
+        doc = {kind: {"code": fault.status, "message": fault.message}}
     elif service == "network":
         kind = fault.kind or _NEUTRON_KINDS.get(fault.status, "HTTPError")
         doc = {"NeutronError": {"type": kind, "message": fault.message, "detail": ""}}

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.lab.rest import Answer, Cloud
+from tests.lab.rest import Answer, Cloud, raw
 
 UUID = "3f0c2a51-6f0e-4b57-9d0c-0123456789ab"
 BIG = b'{"server": {"name": "' + b"x" * 130_000 + b'"}}'
@@ -48,7 +48,6 @@ COMPUTE: list[tuple[str, str, Any, str | None]] = [
     ("POST", "/servers", server(networks=[{"port": UUID}]), "2.90"),
     ("POST", "/servers", server(networks=[{"uuid": "nope"}]), "2.90"),
     ("POST", "/servers", server(networks=[{}]), "2.90"),
-    ("POST", "/servers", server(networks=[{"uuid": "{network}", "fixed_ip": "192.0.2.200"}]), "2.90"),
     ("POST", "/servers", server(networks=[{"uuid": "{network}", "fixed_ip": "banana"}]), "2.90"),
     ("POST", "/servers", server(key_name="nonesuch"), "2.90"),
     ("POST", "/servers", server(availability_zone="atlantis"), "2.90"),
@@ -98,9 +97,6 @@ COMPUTE: list[tuple[str, str, Any, str | None]] = [
     ("GET", "/os-services", None, "2.90"),
     ("GET", "/os-quota-sets", None, "2.90"),
     ("GET", "/nonesuch", None, "2.90"),
-    ("GET", "/servers/../flavors", None, "2.90"),
-    ("GET", "/servers/%2e%2e/flavors", None, "2.90"),
-    ("GET", f"/servers/{UUID}%2faction", None, "2.90"),
     ("GET", f"/servers/{UUID}/os-volume_attachments/{UUID}", None, "2.90"),
     ("POST", f"/servers/{UUID}/os-interface", {"interfaceAttachment": {"net_id": UUID}}, "2.90"),
 ]
@@ -211,7 +207,7 @@ def facts(clouds: dict[str, Cloud]) -> Iterator[dict[str, dict[str, str]]]:
         clouds[name]("image", "DELETE", f"/v2/images/{have['image']}")
 
 
-@pytest.mark.parametrize(("service", "method", "path", "body", "version"), CASES, ids=[f"{c[0]} {c[1]} {c[2]} {str(c[3])[:60]}" for c in CASES])
+@pytest.mark.parametrize(("service", "method", "path", "body", "version"), CASES, ids=[f"{c[0]} {c[1]} {c[2]} {str(c[3])[-50:]}" for c in CASES])
 def test_same_as_direct(
     clouds: dict[str, Cloud], facts: dict[str, dict[str, str]], service: str, method: str, path: str, body: Any, version: str | None
 ) -> None:
@@ -225,6 +221,28 @@ def test_same_as_direct(
     assert ours.status == direct.status, said
     if direct.status >= 400:
         assert ours.shape() == direct.shape(), said
+
+
+def test_address_outside_the_subnet(clouds: dict[str, Cloud], facts: dict[str, dict[str, str]]) -> None:
+    """Nova says 202 and the server ends in ERROR; our ports are made before, so it is Neutron's sentence at once."""
+    body = _filled(server(networks=[{"uuid": "{network}", "fixed_ip": "192.0.2.200"}]), facts["cascade"])
+    got = clouds["cascade"]("compute", "POST", "/servers", body, version="2.90")
+    assert got.status == 400
+    assert "192.0.2.200" in got.json()["badRequest"]["message"]
+
+
+TRICKS = ["/servers/../flavors", "/servers/%2e%2e/flavors", "/servers/.%2e/flavors", "//servers", "/servers/%2e/detail", "/servers%2fdetail",
+          "/servers/%00", "/servers\\detail", "/flavors/../../../volume/v3", "/./servers"]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", TRICKS)
+def test_path_tricks(clouds: dict[str, Cloud], path: str) -> None:
+    """One path is matched and forwarded, so what could mean two is nothing at all."""
+    c = clouds["cascade"].login()
+    got = raw(c.endpoints["compute"] + path, "GET", headers={"X-Auth-Token": c.token, "Accept": "application/json"})
+    assert got.status == 404, got.body
+    unknown = c("compute", "GET", "/nonesuch")
+    assert got.shape() == unknown.shape()
 
 
 @pytest.mark.parametrize("token", ["", "garbage", "gAAAA" + "x" * 200])
