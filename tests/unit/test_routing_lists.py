@@ -389,3 +389,24 @@ def test_orders(service: str, params: Params, fields: list[str], default: bool) 
     ties = ("created_at:desc", "uuid:asc") if service == "compute" else ("created_at:desc", "id:desc")
     orders, is_default = sorting(service, params, ties)
     assert ["-" * o.descending + o.field for o in orders] == fields and is_default is default
+
+
+async def test_a_page_without_memory_costs_one_call_a_site() -> None:
+    world = two()
+    await world.walk(4, forget=True)
+    assert [len(s.calls) for s in world.sites.values()] == [3, 3]
+
+
+async def test_rows_archived_behind_our_back() -> None:
+    """The index still believes in them: steps back through it, then a look from the start."""
+    for gone in (3, 12):
+        world = World({"paris": FakeSite(), "tokyo": FakeSite()})
+        for n in range(40):
+            world.add("paris" if n % 2 else "tokyo", n, n)
+        first = await world.page(("limit", "30"))
+        shown = {r.id for r in first.rows}
+        archived = {r.id for r in first.rows[-2 * gone :]}
+        for fake in world.sites.values():
+            fake.rows = [r for r in fake.rows if r["id"] not in archived]
+        rest = await world.page(("marker", first.rows[-1].id))
+        assert [r.id for r in rest.rows] == [ident(n) for n in range(9, -1, -1)] and len(shown) == 30
