@@ -25,8 +25,7 @@ async def joined(core: Core, name: str) -> None:
     """After a site's row was written: known at once, what the hub has for every site follows in the background."""
     await core.sites.reload()
     await core.discovery.refresh(name)
-    core.tasks.start(f"flavors to {name}", core.compute.sync_flavors(name))
-    core.tasks.start(f"volume types to {name}", core.volumes.sync_types(name))
+    core.replicas.sweep(name)
 
 
 async def left_at(core: Core, name: str) -> dict[str, int]:

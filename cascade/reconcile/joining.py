@@ -16,6 +16,7 @@ from cascade.model.errors import BadReply, NativeFault, SiteError
 from cascade.model.reply import Reply
 from cascade.model.site import HUB, Site
 from cascade.reconcile import conflicts
+from cascade.reconcile.findings import Findings, judge_window
 from cascade.reconcile.pages import everything
 from cascade.sites.registry import Sites
 from cascade.sites.south import South
@@ -67,7 +68,7 @@ class Joining:
         report["services"] = services
         report["windows"] = [conflicts.window(s, services[s].get("window"), cloud[s]) for s in ("compute", "volume")]
         for w in report["windows"]:
-            _judge_window(w, lower, out)
+            judge_window(w, lower, out)
         if mine := self._south.base_urls(name).get("compute"):
             for other in (HUB, *(s.name for s in self._sites.all())):
                 if other != site.name and self._south.base_urls(other).get("compute") == mine:
@@ -167,16 +168,19 @@ class Joining:
         if lacking:
             out.note("extensions", f"Neutron at the site lacks {len(lacking)} of the hub's extensions: {', '.join(lacking)}.")
         physnets = sorted({p for a in agents for p in _physnets(a)})
-        wan, wanted = site.options.get("wan_physnet"), site.options.get("external_network")
-        if wan is None:
-            out.warn("wan-physnet", f"No wan_physnet is set: networks cannot span to this site. Seen there: {_list(physnets)}.")
-        elif physnets and wan not in physnets:
-            out.warn("wan-physnet", f"Physical network {wan!r} is on none of the site's agents; they have {_list(physnets)}.")
+        wan, wanted = site.options.get("wan_physnet", "wan"), site.options.get("external_network")
+        if physnets and wan not in physnets:
+            out.stop("wan-physnet", f"No agent there has the physical network {wan!r}, on which networks are made; set wan_physnet "
+                                    f"to one of {_list(physnets)}.")  # fmt: skip
+        elif not physnets:
+            out.note("wan-physnet", f"No agent says which physical networks it has; {wan!r} is taken on trust (wan_physnet).")
         names = sorted(str(n["name"]) for n in externals)
         if wanted is not None and not any(wanted in (n["id"], n["name"]) for n in externals):
             out.warn("external-network", f"External network {wanted!r} is not there; the site has {_list(names)}.")
-        elif wanted is None and len(externals) != 1:
-            out.warn("external-network", f"No external_network is set and the site has {_list(names)}: no floating IPs there.")
+        elif not externals:
+            out.warn("external-network", "There is no external network: no router gateways and floating IPs at this site.")
+        elif wanted is None and len(externals) > 1:
+            out.note("external-network", f"The external networks are {_list(names)}; set external_network to say which one serves.")
         return {"extensions_lacking": lacking, "physical_networks": physnets, "external_networks": names}
 
     async def _kinds(self, name: str, out: Findings) -> Doc:
@@ -235,38 +239,6 @@ class Joining:
             return []
 
 
-class Findings:
-    """What people have to read, worst last to be missed: blockers, warnings, notes."""
-
-    def __init__(self, trial: str = "", name: str = "") -> None:
-        """``trial``: the target name during the examination, shown as ``name``."""
-        self.rows: list[dict[str, str]] = []
-        self._trial, self._name = trial, name
-
-    @property
-    def may_join(self) -> bool:
-        return all(r["severity"] != "blocker" for r in self.rows)
-
-    def stop(self, code: str, message: str) -> None:
-        """The site cannot join like this."""
-        self._add("blocker", code, message)
-
-    def warn(self, code: str, message: str) -> None:
-        """Something will not work at this site."""
-        self._add("warning", code, message)
-
-    def note(self, code: str, message: str) -> None:
-        """Good to know."""
-        self._add("note", code, message)
-
-    def _add(self, severity: str, code: str, message: str) -> None:
-        self.rows.append({"severity": severity, "code": code, "message": self.plain(message)})
-
-    def plain(self, text: str) -> str:
-        """Without the name only this examination uses."""
-        return text.replace(self._trial, self._name) if self._trial else text
-
-
 def window_of(reply: Reply) -> Window:
     """The microversions of a Nova or Cinder root document. Raises BadReply where it names none."""
     doc = reply.json()
@@ -278,18 +250,6 @@ def window_of(reply: Reply) -> Window:
         return max(found, key=lambda w: parse(w[1]))
     except ValueError as e:
         raise BadReply(reply.target, f"its version document: {e}") from e
-
-
-def _judge_window(window: Doc, lower: bool, out: Findings) -> None:
-    service, then, now = window["service"], window["then"], window["now"]
-    if then is None:
-        out.stop("window", f"No {service} microversion is common to this site and the cloud.")
-    elif window["shrinks"]:
-        text = f"The cloud's {service} microversions would shrink from {now[0]}-{now[1]} to {then[0]}-{then[1]}."
-        if lower:
-            out.warn("window", text)
-        else:
-            out.stop("window", f"{text} Consent with allow_lower_window.")
 
 
 def _skew(reply: Reply) -> float | None:

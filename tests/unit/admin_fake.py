@@ -84,12 +84,11 @@ class World:
         self.windows = {"compute": ("2.1", "2.104"), "volume": ("3.0", "3.71")}
         self.zones: dict[str, list[str]] = {}
         self.core: Any = SimpleNamespace(
-            conf=conf, store=store, sites=self.sites, south=self.south, tasks=SimpleNamespace(start=self._start),
+            conf=conf, store=store, sites=self.sites, south=self.south,
             discovery=SimpleNamespace(
                 window=self.windows.__getitem__, refresh=self._refresh, zones=lambda name, _="compute": self.zones.get(name, [])
             ),
-            compute=SimpleNamespace(sync_flavors=lambda name: f"flavors {name}"),
-            volumes=SimpleNamespace(sync_types=lambda name: f"types {name}"),
+            replicas=SimpleNamespace(sweep=lambda name: self.followed.append(f"sweep {name}")),
         )  # fmt: skip
         self.admin = Admin(Policy(conf))
 
@@ -107,9 +106,6 @@ class World:
             caller=who or caller("admin"), request_id="req-1",
         )  # fmt: skip
         return await self.admin.serve(self.core, req)
-
-    def _start(self, name: str, work: Any) -> None:
-        self.followed.append(work)
 
     async def _refresh(self, name: str) -> None:
         self.followed.append(f"discovery {name}")

@@ -58,7 +58,7 @@ async def test_a_site_joins(world: World) -> None:
     made = doc(answer, ("/sites", "post"))
     assert made["site"]["name"] == made["site"]["cloud"] == "paris" and made["site"]["number"] == 1
     assert made["report"]["ok"] and made["report"]["findings"] == []
-    assert world.followed == ["discovery paris", "flavors paris", "types paris"]
+    assert world.followed == ["discovery paris", "sweep paris"]
     listed = doc(await world.ask("GET", "/sites"), ("/sites", "get"))["sites"]
     assert [s["name"] for s in listed] == ["paris"]
     shown = doc(await world.ask("GET", "/sites/paris"), ("/sites/{name}", "get"))["site"]
