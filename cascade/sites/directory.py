@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cascade.model.caller import Caller
@@ -50,6 +51,13 @@ class Calls(Protocol):
     ) -> Reply: ...  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class _SiteRoles:
+    asked: float
+    ids: Mapping[str, str]
+    implies: Mapping[str, set[str]]
+
+
 class Directory:
     """Idempotent: every method may be repeated and raced."""
 
@@ -58,7 +66,7 @@ class Directory:
     ) -> None:
         self._calls, self._sites, self._pairs, self._secrets, self._clock = calls, sites, pairs, secrets, clock
         self._domains: dict[str, str] = {}
-        self._roles: dict[str, tuple[float, dict[str, str]]] = {}
+        self._roles: dict[str, _SiteRoles] = {}
         self._flights: Flights[tuple[str, str, str], str] = Flights()
 
     async def project(self, site: str, hub_id: str) -> str:
@@ -78,13 +86,29 @@ class Directory:
 
     async def known_roles(self, site: str, wanted: Iterable[str]) -> dict[str, str]:
         """Those of the role names that exist at the site, with their ids there."""
-        names, now = set(wanted), self._clock()
-        kept = self._roles.get(site)
-        age = now - kept[0] if kept else ROLES_FOR
-        if kept is None or age >= ROLES_FOR or (age >= ROLES_AGAIN and names - kept[1].keys()):
-            reply = (await self._calls.call(site, "identity", "GET", "/v3/roles")).expect(200)
-            kept = self._roles[site] = (now, {r["name"]: r["id"] for r in _rows(reply, "roles")})
-        return {n: i for n, i in kept[1].items() if n in names}
+        names = set(wanted)
+        known = await self._site_roles(site, names)
+        return {n: i for n, i in known.ids.items() if n in names}
+
+    async def implied(self, site: str, roles: Iterable[str]) -> set[str]:
+        """The roles and all that they imply by the site's own rules: its Keystone puts these into every token."""
+        known, out, todo = await self._site_roles(site, set()), set[str](), list(roles)
+        while todo:
+            role = todo.pop()
+            if role not in out:
+                out.add(role)
+                todo.extend(known.implies.get(role, ()))
+        return out
+
+    async def _site_roles(self, site: str, names: set[str]) -> _SiteRoles:
+        kept, now = self._roles.get(site), self._clock()
+        age = now - kept.asked if kept else ROLES_FOR
+        if kept is None or age >= ROLES_FOR or (age >= ROLES_AGAIN and names - kept.ids.keys()):
+            rows = _rows((await self._calls.call(site, "identity", "GET", "/v3/roles")).expect(200), "roles")
+            rules = _rows((await self._calls.call(site, "identity", "GET", "/v3/role_inferences")).expect(200), "role_inferences")
+            implies = {r["prior_role"]["name"]: {i["name"] for i in r["implies"]} for r in rules}
+            kept = self._roles[site] = _SiteRoles(now, {r["name"]: r["id"] for r in rows}, implies)
+        return kept
 
     async def grant(self, site: str, project: str, user: str, roles: Iterable[str]) -> bool:
         """Assign role ids (all of them site ids); False where the project or the user is not there any more."""

@@ -7,6 +7,7 @@ still knows its zones.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 import msgspec
 import structlog
 
-from cascade.model.errors import BadReply, CascadeError, NativeFault, SiteError
+from cascade.model.errors import BadReply, CascadeError, Conflict, NativeFault, SiteError
 from cascade.model.site import HUB
 from cascade.sites import versions
 from cascade.sites.registry import Sites
@@ -185,7 +186,8 @@ class Discovery:
             return
         if facts != self._facts.get(target):
             self._facts[target] = facts
-            await self._store.docs.put(f"discovery/{target}", msgspec.to_builtins(facts))
+            with contextlib.suppress(Conflict):  # another gateway learnt the same at the same moment
+                await self._store.docs.put(f"discovery/{target}", msgspec.to_builtins(facts))
 
     async def _ask(self, target: str) -> Facts:
         await self._south.project_id(target, None)  # a login: what is asked below depends on its catalogue

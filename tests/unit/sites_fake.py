@@ -48,6 +48,7 @@ class Fake:
     seen: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
     extra: dict[tuple[str, str], Handler] = field(default_factory=dict)
     roles: dict[str, str] = field(default_factory=lambda: {n: f"role-{n}" for n in ROLES})
+    implies: dict[str, list[str]] = field(default_factory=lambda: {"admin": ["member"], "member": ["reader"]})
     domains: dict[str, dict[str, Any]] = field(default_factory=dict)
     projects: dict[str, dict[str, Any]] = field(default_factory=dict)
     users: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -111,6 +112,8 @@ class Fake:
             names = [n for n, i in self.roles.items() if (project, user, i) in self.grants]
         if not names or user not in self.users or project not in self.projects:
             return web.Response(status=401)
+        for name in names:  # grows while we look: rules chain
+            names += [n for n in self.implies.get(name, ()) if n not in names]
         value, now = f"token-{uuid.uuid4().hex}", time.time()
         doc = {
             "methods": identity["methods"], "user": {"id": user, "name": user, "domain": {"id": "d", "name": "d"}},
@@ -141,6 +144,9 @@ class Fake:
             return self._credentials(request, parts, doc, token)
         if "admin" not in token["roles"]:
             return web.Response(status=403)
+        if parts == ["role_inferences"]:
+            rules = [{"prior_role": {"name": a}, "implies": [{"name": b} for b in bs]} for a, bs in self.implies.items()]
+            return web.json_response({"role_inferences": rules})
         if parts == ["roles"]:
             return web.json_response({"roles": [{"name": n, "id": i} for n, i in self.roles.items()]})
         if len(parts) == 6 and method == "PUT":
@@ -269,10 +275,12 @@ class World:
     sites: Sites
     clouds: Clouds
     south: South
+    others: list[South] = field(default_factory=list)
 
     def another(self, store: Store | None = None, master_key: bytes = b"k" * 32) -> South:
         """A second gateway in the same world."""
-        return South(self.sites, self.clouds, store or self.store, master_key=master_key)
+        self.others.append(South(self.sites, self.clouds, store or self.store, master_key=master_key))
+        return self.others[-1]
 
 
 @asynccontextmanager
@@ -312,12 +320,13 @@ async def world(tmp: Path, *, limits: Limits = QUICK, identity: Any = "mapped") 
         sites = Sites(store, limits=limits)
         await sites.reload()
         clouds = Clouds(write_clouds(tmp / "clouds.yaml", **{"hub": hub.url, "paris-account": site.url}), limits=limits)
-        south = South(sites, clouds, store, master_key=b"k" * 32)
+        it = World(hub, site, store, sites, clouds, South(sites, clouds, store, master_key=b"k" * 32))
         try:
-            yield World(hub, site, store, sites, clouds, south)
+            yield it
         finally:
             hub.hang = site.hang = False
-            await south.close()
+            for south in (*it.others, it.south):
+                await south.close()
 
 
 def caller(*roles: str, user: str = "u" * 32, project: str | None = "p" * 32, token: str = "north") -> Caller:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,8 +81,6 @@ async def test_two_gateways_at_once(w: World) -> None:
     a, b = await asyncio.gather(first.shadow.token("paris", caller("member")), second.shadow.token("paris", caller("member")))
     assert (a.user_id, a.project_id) == (b.user_id, b.project_id)
     assert len(w.site.credentials) == 1
-    await first.shadow.close()
-    await second.shadow.close()
 
 
 async def test_second_process_makes_nothing_new(w: World) -> None:
@@ -89,7 +88,6 @@ async def test_second_process_makes_nothing_new(w: World) -> None:
     other = w.another()
     await other.shadow.token("paris", caller("member"))
     assert (w.site.logins("password"), w.site.logins("application_credential")) == (1, 2)
-    await other.shadow.close()
 
 
 async def test_lost_database(w: World) -> None:
@@ -100,7 +98,6 @@ async def test_lost_database(w: World) -> None:
     assert (new.user_id, new.project_id) == (old.user_id, old.project_id)
     assert len(w.site.credentials) == 1
     assert fresh.pairs.rows == w.store.pairs.rows
-    await other.shadow.close()
 
 
 async def test_changed_master_key(w: World) -> None:
@@ -111,7 +108,6 @@ async def test_changed_master_key(w: World) -> None:
     (kept,) = w.store.roles.rows.values()
     assert kept.version == 2
     assert len(w.site.credentials) == 1, "the one that works no more is gone"
-    await other.shadow.close()
 
 
 async def test_deleted_credential_is_made_anew(w: World) -> None:
@@ -154,24 +150,41 @@ async def test_disabled_shadow_user_stays_disabled(w: World) -> None:
 
 
 async def test_unknown_roles(w: World) -> None:
-    token = await w.south.shadow.token("paris", caller("member", "auditor"))
-    assert roles_of(w, token.value) == {"member"}
+    token = await w.south.shadow.token("paris", caller("reader", "auditor"))
+    assert roles_of(w, token.value) == {"reader"}
     for who in (caller("auditor"), caller("member", project=None)):
         with pytest.raises(Fault) as e:
             await w.south.shadow.token("paris", who)
         assert e.value.status == 403
 
 
-async def test_a_site_that_gives_more_is_not_used(w: World) -> None:
-    """A token with more roles than asked for is thrown away, not used."""
+async def test_implied_roles_are_the_sites_own_business(w: World) -> None:
+    w.site.roles["auditor"] = "role-auditor"
+    w.site.implies["reader"] = ["auditor"]
+    token = await w.south.shadow.token("paris", caller("member"))
+    assert roles_of(w, token.value) == {"member", "reader", "auditor"}
+
+
+async def test_a_credential_that_gives_more_is_replaced(w: World) -> None:
     await w.south.shadow.token("paris", caller("reader"))
     (credential,) = w.site.credentials.values()
     credential["roles"].append({"id": "role-member", "name": "member"})
     w.site.grants |= {(credential["project"], credential["user"], "role-member")}
-    other = w.another()
+    token = await w.another().shadow.token("paris", caller("reader"))
+    assert roles_of(w, token.value) == {"reader"}
+    assert credential["id"] not in w.site.credentials
+
+
+async def test_a_site_that_always_gives_more_is_not_used(w: World) -> None:
+    """Its rule is not among those it tells: no token with more roles than asked for is ever used."""
+
+    async def no_rules(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"role_inferences": []})
+
+    w.site.implies["reader"] = ["admin"]
+    w.site.extra["GET", "/v3/role_inferences"] = no_rules
     with pytest.raises(BadReply, match="roles"):
-        await other.shadow.token("paris", caller("reader"))
-    await other.shadow.close()
+        await w.south.shadow.token("paris", caller("reader"))
 
 
 async def test_foreign_project_of_our_name_is_not_adopted(w: World) -> None:

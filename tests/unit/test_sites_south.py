@@ -47,7 +47,7 @@ async def test_urls_and_versions_of_every_service(w: World) -> None:
     for (service, path, version), raw in cases.items():
         asked = {"OpenStack-API-Version": "compute 2.1"}
         reply = await w.south.call("paris", service, "GET", path, as_=who, version=version, headers=asked)
-        assert reply.json()["roles"] == ["member"]
+        assert reply.json()["roles"] == ["member", "reader"]
         assert reply.json()["project"] == shadow
         _, sent, headers, _ = w.site.seen[-1]
         assert sent == raw
