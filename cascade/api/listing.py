@@ -43,23 +43,21 @@ async def zonal_list(core: Core, req: Request) -> Response:
     async def north(site: str, ids: Sequence[str]) -> Mapping[str, str]:
         return await north_ids(core, site, ids, req.caller)
 
-    if usable:
-        try:
-            page = await lists.page(what, usable, ask=ask, north=north, index=core.store.index, cursors=core.cursors)
-        except lists.UnknownMarker:
-            return await to_hub(core, req)  # knows no marker at all: its own 400 (Nova) or 404 (Cinder)
-    else:
-        page = lists.Page(rows=[], more=False, failed={})
+    away = sorted(set(names) - set(usable))
+    try:
+        page = await lists.page(what, usable, away=away, ask=ask, north=north, index=core.store.index, cursors=core.cursors)
+    except lists.UnknownMarker:
+        return await to_hub(core, req)  # knows no marker at all: its own 400 (Nova) or 404 (Cinder)
     if page.foreign:
         log.error("a site showed rows of another project; dropped", rows=page.foreign, sites=usable)
-    missing = sorted({*page.failed, *(set(names) - set(usable))})
+    missing = sorted(page.failed)
     rows = await _north_rows(core, req, page.rows, every=every)
     rows = await _partial(core, req, missing, project, rows)
     doc: dict[str, Any] = {row.collection: rows, **page.extra}
     if page.more and page.rows:
         last = page.rows[-1]
         marker = (await north(last.site, [last.id])).get(last.id, last.id)
-        doc[f"{row.collection}_links"] = [{"rel": "next", "href": lists.next_href(_url(core, req), req.params, marker)}]
+        doc[lists.links_key(row.collection)] = [{"rel": "next", "href": lists.next_href(_url(core, req), req.params, marker)}]
     headers = _version_headers(req)
     if missing:
         headers[MISSING] = ",".join(missing)
@@ -80,7 +78,7 @@ async def _north_rows(core: Core, req: Request, rows: Sequence[lists.Row], *, ev
         done[site] = iter([t if keep else None for t, keep in zip(translated, kept, strict=True)])
     out = [next(done[row.site]) for row in rows]
     if not every and req.caller.project_id:
-        await _learn(core, req, rows)
+        await _learn(core, req, [r for r, doc in zip(rows, out, strict=True) if doc is not None and doc.get("status") != "DELETED"])
     return [r for r in out if r is not None]
 
 
@@ -100,14 +98,18 @@ def _owner(doc: Mapping[str, Any]) -> str | None:
 async def _learn(core: Core, req: Request, rows: Sequence[lists.Row]) -> None:
     """Things a site made by itself (a boot volume) become known when they are first seen."""
     assert req.row is not None
-    entries = []
-    for row in rows:
-        known = await core.store.index.get(req.row.resource, row.id, deleted=True)
-        if known is None:
-            entries.append(IndexEntry(
-                kind=req.row.resource, id=row.id, site=row.site, project_id=req.caller.project_id or "", user_id=req.caller.user_id,
-                created=row.created, deleted=None,
-            ))  # fmt: skip
+    known: dict[str, str] = {}
+    for site in {r.site for r in rows}:
+        here = [r.id for r in rows if r.site == site]
+        known |= dict(zip(here, here, strict=True)) | await north_ids(core, site, here, req.caller)
+    new = await core.store.index.unknown(req.row.resource, set(known.values()))
+    entries = [
+        IndexEntry(
+            kind=req.row.resource, id=known[r.id], site=r.site, project_id=req.caller.project_id or "", user_id=req.caller.user_id,
+            created=r.created, deleted=None,
+        )
+        for r in rows if known[r.id] in new
+    ]  # fmt: skip
     if entries:
         await core.store.index.add_many(entries)
 

@@ -85,4 +85,4 @@ def _partial(core: Core, req: Request, entry: IndexEntry) -> Response | None:
     if req.method != "GET" or entry.kind != "server" or req.match.get("rest") or not partial.supported(req.version):
         return None
     public = core.conf.public_url.rstrip("/") + "/compute"
-    return Response.of({"server": partial.show(entry, public=public, zone=entry.site)})
+    return Response.of({"server": partial.show(entry, public=public, zone=entry.site, version=req.version)})

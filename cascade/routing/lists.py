@@ -18,10 +18,10 @@ from cascade.model.errors import SiteError, SiteUnreachable
 from cascade.model.reply import Reply
 from cascade.routing.cursor import Cursors, scope
 from cascade.routing.merge import merge
-from cascade.routing.rows import Params, Row, brief, has_detail
+from cascade.routing.rows import Params, Row, brief, has_detail, links_key
 from cascade.routing.streams import MAX_PAGE, Ask, Index, Listing, North, Reader, Stream, UnknownMarker, marker_lost
 
-__all__ = ["MAX_PAGE", "Ask", "Index", "Listing", "North", "Page", "Row", "UnknownMarker", "next_href", "page"]
+__all__ = ["MAX_PAGE", "Ask", "Index", "Listing", "North", "Page", "Row", "UnknownMarker", "links_key", "next_href", "page"]
 
 _BUDGET = 8 * MAX_PAGE
 """Rows asked for at once over all sites, so that memory does not grow with their number."""

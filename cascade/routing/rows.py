@@ -56,6 +56,11 @@ _BRIEF: Mapping[str, tuple[str, ...]] = {
 """What the lists without ``/detail`` show. Collections not named here have only the one list."""
 
 
+def links_key(collection: str) -> str:
+    """The key of the next link; Cinder's groups spell it their own way."""
+    return {"groups": "group_links", "group_snapshots": "group_snapshot_links"}.get(collection, f"{collection}_links")
+
+
 def has_detail(collection: str) -> bool:
     """Whether the collection has a second list, ``/detail``, with all fields."""
     return collection in _BRIEF

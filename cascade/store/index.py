@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,14 @@ class Index:
         where = and_(T.c.kind == kind, T.c.id == id)
         rows = await self._rows(select(T).where(where if deleted else and_(where, T.c.deleted.is_(None))))
         return rows[0] if rows else None
+
+    async def unknown(self, kind: str, ids: Collection[str]) -> set[str]:
+        """Those of ``ids`` that have neither a row nor a tombstone."""
+
+        async def work(c: AsyncConnection) -> set[str]:
+            return {r[0] for r in await c.execute(select(T.c.id).where(T.c.kind == kind, T.c.id.in_(ids)))}
+
+        return set(ids) - await self._s.read(work) if ids else set()
 
     async def find(self, id: str) -> IndexEntry | None:
         """A live row of any kind."""
