@@ -83,7 +83,7 @@ class Networks:
     async def materialise_port(self, site: str, port: dict[str, Any], caller: Caller) -> str:
         """The site's port for a hub port, with network, subnets and groups; returns its id there.
 
-        In a fixed order: groups empty, rules, address groups, network, subnets, port. Everything is written by the
+        What is needed comes before what needs it, and no lease is held while another is taken. Everything is written by the
         site's service account, so the ``caller``'s rights must have been judged by the hub before. Raises Fault 409
         where the site cannot have it, SiteError where the site or the hub does not answer.
         """
@@ -96,13 +96,13 @@ class Networks:
 
     async def _materialise(self, site: str, port: Doc) -> str:
         net_id = port["network_id"]
-        net, subnets, interfaces, extensions = await asyncio.gather(
+        net, subnets, interfaces, extensions, groups = await asyncio.gather(
             self._r.hub(NETWORK, net_id), self._r.hub_list(SUBNET, ("network_id", net_id)),
             self._routers.interfaces(("network_id", net_id)), self._site_extensions(site),
+            self._groups.ensure(site, port.get("security_groups") or ()),
         )  # fmt: skip
         if net is None:
             raise Fault(404, f"Network {net_id} could not be found.")
-        groups = await self._groups.ensure(site, port.get("security_groups") or ())
         routed = {f["subnet_id"] for p in interfaces for f in p["fixed_ips"]}
         placed = await self._networks.ensure(site, net, subnets, routed=routed, consumer=port["project_id"])
         try:
@@ -176,11 +176,8 @@ class Networks:
         self._queue.add((kind, hub_id))
 
     async def _concerned(self, kind: str, hub_id: str) -> bool:
-        if await self._store.pairs.of_hub(kind, hub_id):
-            return True
-        if kind == ROUTER.name:
-            return bool(await self._routers.sites(hub_id, await self._routers.interfaces(("device_id", hub_id))))
-        return kind == FLOATING.name
+        # A router or floating IP without a copy may get its first one by the very change.
+        return kind in (ROUTER.name, FLOATING.name) or bool(await self._store.pairs.of_hub(kind, hub_id))
 
     def _returned(self, site: str) -> None:
         """A site is back: what failed does not wait for its pause to end."""
@@ -277,6 +274,8 @@ class Networks:
             return await self._ports.sync(site, port, copy, {k: p.site_id for k, p in pairs.items()}, groups, extensions)
 
         await self._follow(PORT, hub_id, sync, self._ports.drop)
+        for floating in await self._r.hub_list(FLOATING, ("port_id", hub_id)):
+            self._queue.add((FLOATING.name, floating["id"]))
 
     async def _sync_group(self, hub_id: str) -> None:
         group = await self._r.hub(GROUP, hub_id)

@@ -75,6 +75,13 @@ class Pairs:
         """Its copies in all sites."""
         return await self._rows(and_(T.c.kind == kind, T.c.hub_id == hub_id))
 
+    async def copies(self, kind: str, hub_ids: Collection[str]) -> list[Pair]:
+        """The copies of many things in all sites."""
+        ids, out = list(hub_ids), []
+        for at in range(0, len(ids), 500):
+            out += await self._rows(and_(T.c.kind == kind, T.c.hub_id.in_(ids[at : at + 500])))
+        return out
+
     async def to_site(self, site: str, ids: Collection[str]) -> dict[str, Pair]:
         """hub id -> pair, of those that have one at the site."""
         return await self._many(site, ids, self._hub, T.c.hub_id, "hub_id")

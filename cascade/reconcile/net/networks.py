@@ -23,6 +23,9 @@ log = structlog.get_logger(__name__)
 RESERVED = "network:dhcp"
 RESERVATION = "cascade-"
 """``device_id`` of a reservation: ``cascade-<site>``, of a router's address ``cascade-<site>-router``."""
+ZONE_TAG = "cascade.az."
+"""Prefix of the hub tags that keep a network's or router's zone hints, in their order: ``cascade.az.0=paris`` (R2.1)."""
+AUTOMATIC = ("slaac", "dhcpv6-stateless")
 _PASSED = ("name", "admin_state_up", "port_security_enabled", "dns_domain")
 _SUBNET_PASSED = ("name", "enable_dhcp", "dns_nameservers", "host_routes")
 _SUBNET_FIXED = ("ip_version", "cidr", "ipv6_ra_mode", "ipv6_address_mode")
@@ -35,6 +38,8 @@ class Placed:
     network: str
     subnets: Mapping[str, str]
     """hub subnet -> site subnet"""
+    automatic: frozenset[str] = frozenset()
+    """Hub subnets whose addresses follow from the MAC: Neutron adds them by itself and refuses them twice."""
 
 
 class NetworkReplicas:
@@ -56,7 +61,8 @@ class NetworkReplicas:
         made = await asyncio.gather(*(self._subnet(site, net, s, site_id, routed=s["id"] in routed) for s in subnets))
         if consumer is not None and consumer != net["project_id"]:
             await self._share(site, site_id, consumer)
-        return Placed(site_id, dict(zip((s["id"] for s in subnets), made, strict=True)))
+        automatic = frozenset(s["id"] for s in subnets if _automatic(s))
+        return Placed(site_id, dict(zip((s["id"] for s in subnets), made, strict=True)), automatic)
 
     async def external(self, site: str, net: Doc) -> str:
         """The site's own external network for the hub's: the one the operator named, else of the same name, else the only one."""
@@ -116,8 +122,7 @@ class NetworkReplicas:
         known = await self._r.store.docs.get(f"network.home/{net['id']}")
         if known is not None or site is None:
             return str(known) if known is not None else None
-        hints = [t.partition("=")[2] for t in net.get("tags") or () if t.startswith("cascade.az.")]
-        wanted = [*hints, await self._r.store.index.home_of(net["project_id"]), site]
+        wanted = [*zone_hints(net.get("tags") or ()), await self._r.store.index.home_of(net["project_id"]), site]
         home: str = next((w for w in wanted if w in self._sites.names()), site)
         await self._r.store.docs.put(f"network.home/{net['id']}", home)
         return home
@@ -192,11 +197,13 @@ class NetworkReplicas:
         if known is not None:
             return known
         project = await self._r.south.shadow.project(site, net["project_id"])
-        reserved, gateway = await asyncio.gather(self.reserve(site, subnet), self._gateway(site, net, subnet, routed=routed))
         body: Doc = {
             **passed(subnet, (*_SUBNET_PASSED, *_SUBNET_FIXED)), "network_id": network, "project_id": project,
-            "gateway_ip": gateway, "allocation_pools": [{"start": reserved, "end": reserved}],
+            "gateway_ip": await self._gateway(site, net, subnet, routed=routed),
         }  # fmt: skip
+        if not _automatic(subnet):
+            reserved = await self.reserve(site, subnet)
+            body["allocation_pools"] = [{"start": reserved, "end": reserved}]
 
         async def make() -> Doc:
             return {k: v for k, v in body.items() if v is not None or k == "gateway_ip"}
@@ -218,6 +225,17 @@ class NetworkReplicas:
         body = {"object_type": "network", "object_id": network, "action": "access_as_shared", "target_tenant": project}
         reply = await self._r.call(site, "POST", "/v2.0/rbac-policies", {"rbac_policy": body})
         accepted(site, "rbac_policy", reply, 409)  # 409: it has it already
+
+
+def zone_hints(tags: Iterable[str]) -> list[str]:
+    """The zone hints kept in an object's tags, in their order."""
+    pairs = (t[len(ZONE_TAG) :].partition("=") for t in tags if t.startswith(ZONE_TAG))
+    return [zone for _, zone in sorted((int(n) if n.isdigit() else 0, zone) for n, _, zone in pairs)]
+
+
+def _automatic(subnet: Doc) -> bool:
+    """Nothing is ever taken from its pool: addresses follow from MACs."""
+    return subnet.get("ipv6_address_mode") in AUTOMATIC
 
 
 def passed(row: Mapping[str, object], keys: Iterable[str]) -> Doc:

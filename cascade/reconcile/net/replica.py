@@ -160,11 +160,13 @@ class Replicas:
         owner: str | None,
         make: Callable[[], Awaitable[Doc]],
         lease: bool = True,
+        unique: bool = False,
     ) -> tuple[str, Doc | None]:
         """``(the copy's id, the row if it was not paired before this call)``: found by its stamp, else made from ``make()``.
 
         ``owner`` is the hub project that may name it (None: everybody). ``make`` must not ensure anything itself while
         the lease is held: leases are never nested (design review 7.4). ``lease`` False: one maker at a time is sure already.
+        ``unique``: the site itself refuses a second one (409), so it need not be looked for first.
         """
         known = await self.site_id(site, kind, hub_id)
         if known is not None:
@@ -173,9 +175,14 @@ class Replicas:
             known = await self.site_id(site, kind, hub_id)
             if known is not None:
                 return known, None
-            row = await self.find(site, kind, hub_id)
+            row = None if unique else await self.find(site, kind, hub_id)
             if row is None:
-                row = await self.create(site, kind, {**await make(), "description": STAMP + hub_id})
+                try:
+                    row = await self.create(site, kind, {**await make(), "description": STAMP + hub_id})
+                except Refused as e:
+                    row = await self.find(site, kind, hub_id) if unique and e.reply.status == 409 else None
+                    if row is None:
+                        raise
             await self.pair(site, kind, hub_id, row["id"], owner)
             return row["id"], row
 
