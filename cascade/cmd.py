@@ -110,6 +110,7 @@ async def serve(conf: Conf) -> int:
     host, _, port = conf.listen.rpartition(":")
     await web.TCPSite(runner, host.strip("[]"), int(port), backlog=1024, reuse_port=True).start()
     core.tasks.start("discovery", core.discovery.run())
+    core.tasks.start("networks", core.networks.run())
     core.tasks.start("images", core.images.run())
     core.tasks.start("replicas", core.replicas.run())
     await core.watch.recover()
