@@ -14,6 +14,7 @@ import structlog
 
 from cascade.model.caller import Caller
 from cascade.model.errors import CascadeError, Fault
+from cascade.model.reply import Reply
 from cascade.model.site import HUB
 from cascade.reconcile import imagedoc
 from cascade.reconcile.births import Births
@@ -34,6 +35,8 @@ LEASE = 60.0
 BELIEVED = 30.0
 """Seconds a replica seen active, and a member seen added, are believed to be there still."""
 _LINKED = ("kernel_id", "ramdisk_id")
+_OPEN = ("public", "community")
+"""Visibilities with which the hub lets everybody use an image."""
 
 
 class NotYet(Fault):
@@ -175,8 +178,10 @@ class Images:
 
     async def _members(self, site: str, image: Doc, there: Doc) -> None:
         """Shadow projects that may not use the hub's image any more lose the replica; nobody gains it here."""
-        if image["visibility"] in ("public", "community") or there.get("visibility") != "shared":
+        if image["visibility"] in _OPEN or there["visibility"] == "private":
             return
+        if there["visibility"] != "shared":
+            await self._copier.patch(site, there["id"], [{"op": "replace", "path": "/visibility", "value": "shared"}])
         members = await self._member_ids(site, there["id"])
         projects = await self._store.pairs.to_hub(site, members) if members else {}
         allowed = {image["owner"], *(await self._member_ids(HUB, image["id"]) if image["visibility"] == "shared" else ())}
@@ -262,24 +267,28 @@ class Images:
         key = (site, site_id, project)
         if self._clock() - self._shared.get(key, -BELIEVED) < BELIEVED:
             return
-        path = f"/v2/images/{site_id}/members"
-        reply = await self._south.call(site, "image", "POST", path, json={"member": project})
-        if reply.status in (400, 403, 409, 413):
-            there = await self._copier.show(site, site_id)
-            if there is not None and there.get("owner") != project and reply.status != 409:
-                # Born private here, or more projects than Glance lets share one image (image_member_quota, 128):
-                # an image the hub shows to everybody may then be used by everybody who knows its id.
-                open_ = image["visibility"] in ("public", "community") and reply.status == 413
-                value = "community" if open_ else "shared"
-                if there.get("visibility") != value:
-                    await self._copier.patch(site, site_id, [{"op": "replace", "path": "/visibility", "value": value}])
-                if not open_:
-                    reply = await self._south.call(site, "image", "POST", path, json={"member": project})
-                    if reply.status != 409:
-                        reply.expect(200)
-        else:
-            reply.expect(200)
+        reply = await self._add_member(site, site_id, project)
+        if not reply.ok and reply.status != 409:  # 409: is one already
+            await self._open(site, site_id, project, image, full=reply.status == 413)
         self._shared[key] = self._clock()
+
+    async def _add_member(self, site: str, site_id: str, project: str) -> Reply:
+        return await self._south.call(site, "image", "POST", f"/v2/images/{site_id}/members", json={"member": project})
+
+    async def _open(self, site: str, site_id: str, project: str, image: Doc, *, full: bool) -> None:
+        """Where Glance takes no member: the image was born private here, or has as many as ``image_member_quota`` (128) lets.
+
+        A full one may be used by whoever knows its id, if the hub shows it to everybody anyway. Raises NativeFault.
+        """
+        there = await self._copier.show(site, site_id)
+        if there is None or there["owner"] == project or (there["visibility"] == "community" and image["visibility"] in _OPEN):
+            return
+        if full and image["visibility"] in _OPEN:
+            await self._copier.patch(site, site_id, [{"op": "replace", "path": "/visibility", "value": "community"}])
+            return
+        if there["visibility"] != "shared":
+            await self._copier.patch(site, site_id, [{"op": "replace", "path": "/visibility", "value": "shared"}])
+        (await self._add_member(site, site_id, project)).expect(200, 409)
 
     def _forget(self, hub_id: str, site: str) -> None:
         self._seen.pop((hub_id, site), None)
