@@ -10,6 +10,7 @@ import asyncio
 import functools
 import ssl
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -34,6 +35,9 @@ TYPES: Mapping[str, tuple[str, ...]] = {
     "metric": ("metric",),
 }
 """Our service names -> catalogue types, the preferred first."""
+
+# openstacksdk says it about every entry, whether InfluxDB is used or not.
+warnings.filterwarnings("ignore", message="Support for InfluxDB")
 
 REFUSED_FOR = 10.0
 """Seconds a refused login is not tried again: a wrong password must not lock the account out."""
@@ -71,9 +75,6 @@ class Clouds:
 
     async def token(self, cloud: str, target: str) -> Token:
         """The service account's token. Raises SiteError, naming ``target``: no such entry, refused, no answer."""
-        refusal = self._refused.get(cloud)
-        if refusal is not None and refusal.until > self._clock():
-            raise BadReply(target, refusal.error)
         return await self._tokens.get(cloud, lambda: self._login(cloud, target))
 
     async def place(self, cloud: str, target: str) -> Place:
@@ -105,6 +106,9 @@ class Clouds:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _login(self, cloud: str, target: str) -> Token:
+        refusal = self._refused.get(cloud)
+        if refusal is not None and refusal.until > self._clock():
+            raise BadReply(target, refusal.error)
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._limits.login):

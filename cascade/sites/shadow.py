@@ -116,7 +116,8 @@ class Shadow:
         site = key[0]
         gate = self._logins.setdefault(site, asyncio.Semaphore(self._limits.logins))
         try:
-            async with asyncio.timeout(self._limits.login), gate:
+            # Waiting for one's turn is bounded by each caller's own deadline: after a restart the queue is long.
+            async with gate, asyncio.timeout(self._limits.login):
                 try:
                     return await self._try(key)
                 except _Gone:
