@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cascade.store.docs import Docs
@@ -15,7 +20,6 @@ from cascade.store.leases import Leases
 from cascade.store.ledger import Ledger, take
 from cascade.store.pairs import Pairs
 from cascade.store.roles import Roles
-from cascade.store.schema import metadata
 from cascade.store.session import Session
 from cascade.store.sites import SiteRows
 
@@ -37,11 +41,33 @@ class Store:
 
     @classmethod
     async def open(cls, url: str) -> Store:
-        """Connect."""
+        """Connect. A SQLite file is brought up to date on the way; other databases by ``cascade upgrade`` alone."""
         store = cls(url)
-        async with store._session.engine.begin() as c:
-            await c.run_sync(metadata.create_all)
+        if store._session.sqlite:
+            await store._upgrade()
         return store
+
+    @classmethod
+    def migrate(cls, url: str) -> None:
+        """The schema up to date: alembic upgrade head. Not to be called on a running event loop's thread."""
+
+        async def work() -> None:
+            store = cls(url)
+            await store._upgrade()
+            await store.close()
+
+        asyncio.run(work())
+
+    async def _upgrade(self) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+
+        def work(connection: Connection) -> None:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+        async with self._session.engine.begin() as c:
+            await c.run_sync(work)
 
     async def close(self) -> None:
         """End all connections."""
