@@ -74,8 +74,11 @@ async def page(
 
 
 def next_href(url: str, params: Params, marker: str) -> str:
-    """The next link as Nova and Cinder write it: ``url`` (north, whole) with the request's parameters and the new marker."""
-    return f"{url}?{urlencode([*((k, v) for k, v in params if k != 'marker'), ('marker', marker)])}"
+    """The next link as Nova and Cinder write it: ``url`` (north, whole) with the request's parameters and the new marker.
+
+    Without ``offset``, which Cinder leaves in: whoever follows its link skips rows on every page.
+    """
+    return f"{url}?{urlencode([*((k, v) for k, v in params if k not in ('marker', 'offset')), ('marker', marker)])}"
 
 
 def _number(text: str | None, default: int) -> int | None:

@@ -142,7 +142,9 @@ async def test_the_index_learns_times() -> None:
 
 
 def test_next_links() -> None:
-    href = lists.next_href("https://api/compute/v2.1/servers", [("limit", "2"), ("marker", "x"), ("name", "a b&c")], "y")
+    href = lists.next_href(
+        "https://api/compute/v2.1/servers", [("limit", "2"), ("marker", "x"), ("name", "a b&c"), ("offset", "3")], "y"
+    )
     assert href == "https://api/compute/v2.1/servers?limit=2&name=a+b%26c&marker=y"
 
 
