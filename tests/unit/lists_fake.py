@@ -108,7 +108,7 @@ class World:
     away: list[str] = field(default_factory=list)
 
     def add(self, site: str, n: int, second: int, *, name: str = "", building: bool = False, project: str = PROJECT) -> str:
-        row = {
+        row: dict[str, Any] = {
             "id": ident(n),
             "name": name or f"vm{n}",
             "links": [],
@@ -120,7 +120,7 @@ class World:
         if building:
             self.sites[site].building.add(row["id"])
         self.index.rows[row["id"]] = Entry(row["id"], site, PROJECT, unix(row["created"]))
-        return row["id"]
+        return str(row["id"])
 
     async def ask(self, site: str, path: str, params: Params, timeout: float) -> Reply:
         fake = self.sites[site]
