@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from cascade.api.consoles import ACTIONS as CONSOLES
+from cascade.api.consoles import console
 from cascade.api.core import Core
-from cascade.api.forward import from_site, hub_reply, from_hub, site_reply, to_hub
+from cascade.api.forward import from_hub, from_site, hub_reply, site_reply, to_hub
 from cascade.api.nics import Nics
 from cascade.api.request import Request, Response
 from cascade.api.zonal import at_site, locate
@@ -31,6 +33,8 @@ async def server_action(core: Core, req: Request) -> Response:
         return await _resize(core, req, entry, str(what["flavorRef"]))
     if name == "createImage":
         return await _create_image(core, req, entry)
+    if name in CONSOLES:
+        return await console(core, req, entry, str(what.get("type", CONSOLES[name])) if isinstance(what, dict) else "")
     answer = await at_site(core, req, entry)
     if name in ("revertResize", "confirmResize", "forceDelete", "restore") and answer.status < 300:
         await _after(core, req, entry, name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cascade.api import actions, aggregate, hubwrites, images, listing, network, quotas, servers, volumes, zonal, zones
+from cascade.api import actions, aggregate, consoles, hubwrites, images, listing, network, quotas, servers, volumes, zonal, zones
 from cascade.api.app import Handler
 from cascade.api.forward import to_hub
 from cascade.model.table import Row
@@ -23,6 +23,7 @@ HANDLERS: dict[str, Handler] = {
     "server_action": actions.server_action,
     "server_tags": actions.server_tags,
     "server_groups": actions.server_groups,
+    "remote_console": consoles.remote_console,
     "interface_attach": actions.interface_attach,
     "interface_detach": actions.interface_detach,
     "volume_attach": actions.volume_attach,

@@ -15,6 +15,7 @@ ROWS: tuple[Row, ...] = (
     Row(pattern="/servers/{id}/os-interface/{port}", kind=Kind.ZONAL, resource="server", methods=_DELETE,
         handler="interface_detach"),
     Row(pattern="/servers/{id}/os-volume_attachments", kind=Kind.ZONAL, resource="server", methods=_POST, handler="volume_attach"),
+    Row(pattern="/servers/{id}/remote-consoles", kind=Kind.ZONAL, resource="server", methods=_POST, handler="remote_console"),
     Row(pattern="/servers/{id}/os-security-groups", kind=Kind.ZONAL, resource="server", methods=_GET),
     Row(pattern="/servers/{id}/tags", kind=Kind.ZONAL, resource="server", methods=frozenset({"PUT", "DELETE"}), handler="server_tags"),
     Row(pattern="/servers/{id}", kind=Kind.ZONAL, resource="server"),
