@@ -7,8 +7,9 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 
 from lab import accounts, cloud, gateway, infra, install, procs, status
 from lab import demo as story
@@ -92,7 +93,9 @@ def env(place: State, args: argparse.Namespace) -> None:
 
 
 def demo(place: State, args: argparse.Namespace) -> None:
-    """Show what Cascade does."""
+    """Bring up what is not, and show what Cascade does."""
+    with _locked(place):
+        up(place, argparse.Namespace(site=None, no_gateway=False))
     story.run(place)
 
 
@@ -111,6 +114,17 @@ COMMANDS: dict[str, Callable[[State, argparse.Namespace], None]] = {
 }
 GATEWAY = "cascade"
 UNLOCKED = {"status", "logs", "env", "demo"}
+
+
+@contextmanager
+def _locked(place: State) -> Iterator[None]:
+    """One command at a time works on a state folder."""
+    with (place.root / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LabError("another lab command is at work on this state folder") from None
+        yield
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -138,12 +152,7 @@ def main() -> int:
     place.root.mkdir(parents=True, exist_ok=True)
     os.environ["XDG_CACHE_HOME"] = str(place.cache.parent)  # for every child: nothing goes to the home folder
     try:
-        with (place.root / "lock").open("w") as lock:
-            if args.command not in UNLOCKED:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise LabError("another lab command is at work on this state folder") from None
+        with nullcontext() if args.command in UNLOCKED else _locked(place):
             COMMANDS[args.command](place, args)
     except LabError as error:
         console.print(str(error), markup=False, style="red")
