@@ -7,7 +7,7 @@ from typing import Any
 
 from oslo_config import cfg
 
-DEFAULT = [
+DEFAULT: list[cfg.Opt] = [
     cfg.StrOpt("listen", default="127.0.0.1:8780", help="Address and port the gateway listens on."),
     cfg.StrOpt("public_url", default="http://127.0.0.1:8780",
                help="The one URL users reach the gateway by; it stands in every link and in the catalogue."),
@@ -23,28 +23,24 @@ DEFAULT = [
     cfg.FloatOpt("call_deadline", default=60.0, help="Seconds any single southbound call may take."),
     cfg.StrOpt("policy_file", help="policy.yaml with overrides for the admin API."),
 ]  # fmt: skip
-DATABASE = [
+DATABASE: list[cfg.Opt] = [
     cfg.StrOpt("connection", default="sqlite+aiosqlite:///cascade.db", secret=True,
                help="SQLAlchemy asyncio URL: sqlite+aiosqlite, postgresql+asyncpg or mysql+aiomysql."),
 ]  # fmt: skip
-HUB = [cfg.StrOpt("cloud", default="hub", help="Entry of clouds.yaml with the service account at the hub.")]
-SITES = [
+HUB: list[cfg.Opt] = [cfg.StrOpt("cloud", default="hub", help="Entry of clouds.yaml with the service account at the hub.")]
+SITES: list[cfg.Opt] = [
     cfg.StrOpt("clouds_file", default="/etc/cascade/clouds.yaml", help="clouds.yaml with the hub's and the sites' accounts."),
     cfg.FloatOpt("probe_interval", default=5.0, help="Seconds between two health probes of a quiet site."),
     cfg.FloatOpt("probe_deadline", default=2.0, help="Seconds after which an unanswered probe has failed."),
     cfg.IntOpt("fail_threshold", default=2, help="Consecutive failures after which a site counts as down."),
     cfg.IntOpt("concurrency", default=32, help="Requests in flight per site; further ones wait within their deadline."),
 ]  # fmt: skip
-SECRETS = [
+SECRETS: list[cfg.Opt] = [
     cfg.StrOpt("master_key_file", default="/etc/cascade/master.key",
                help="32 or more random bytes. Passwords of shadow users are derived from it and stored nowhere."),
 ]  # fmt: skip
-PLACEMENT = [
-    cfg.StrOpt("spill", default="never", choices=["never", "capacity"],
-               help="May a request without a zone leave the project's home site when that site cannot take it?"),
-]  # fmt: skip
 GROUPS: dict[str | None, list[cfg.Opt]] = {
-    None: DEFAULT, "database": DATABASE, "hub": HUB, "sites": SITES, "secrets": SECRETS, "site_choice": PLACEMENT,
+    None: DEFAULT, "database": DATABASE, "hub": HUB, "sites": SITES, "secrets": SECRETS,
 }  # fmt: skip
 
 Conf = Any
