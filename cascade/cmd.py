@@ -80,7 +80,8 @@ async def build(conf: Conf) -> Core:
     compute, volumes = Compute(store, south, sites), Volumes(store, south, sites)
     return Core(
         conf=conf, store=store, sites=sites, south=south, discovery=Discovery(sites, south, store), networks=networks,
-        images=Images(store, south, sites), compute=compute, volumes=volumes, replicas=Replicas(sites, compute, volumes), cursors=Cursors(),
+        images=Images(store, south, sites), compute=compute, volumes=volumes, replicas=Replicas(sites, compute, volumes),
+        cursors=Cursors(),
         watch=Watch(store, south, sites, ports), ports=ports, limits=QuotaLimits(south),
     )  # fmt: skip
 

@@ -80,7 +80,9 @@ async def _resize(core: Core, req: Request, entry: IndexEntry, flavor: str) -> R
     try:
         await core.store.ledger.change(entry.id, {**old, **wanted}, await core.limits.of("compute", entry.project_id))
     except OverQuota as e:
-        raise Fault(403, f"Quota exceeded for {e.resource}: Requested {e.requested}, but already used {e.used} of {e.limit} {e.resource}") from e
+        raise Fault(
+            403, f"Quota exceeded for {e.resource}: Requested {e.requested}, but already used {e.used} of {e.limit} {e.resource}"
+        ) from e
     try:
         answer = await at_site(core, req, entry)
     except SiteError:
@@ -117,7 +119,9 @@ async def _security_group(core: Core, req: Request, entry: IndexEntry, name: str
         wanted = groups | {ids[0]} if add else groups - {ids[0]}
         if wanted != groups:
             path = f"/v2.0/ports/{port['id']}"
-            reply = await core.south.call("hub", "network", "PUT", path, as_=req.caller, json={"port": {"security_groups": sorted(wanted)}})
+            reply = await core.south.call(
+                "hub", "network", "PUT", path, as_=req.caller, json={"port": {"security_groups": sorted(wanted)}}
+            )
             reply.expect(200)
             await core.networks.sync("port", port["id"])
         elif not add:

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 from cascade.api.core import Core
-from cascade.api.forward import from_hub, hub_reply, north_doc, site_reply, from_site
+from cascade.api.forward import from_hub, from_site, hub_reply, north_doc, site_reply
 from cascade.api.request import Request, Response
-from cascade.sites.versions import parse
 from cascade.model.errors import Fault, NativeFault, SiteError
 from cascade.model.ids import north_int, split_host, split_int
+from cascade.sites.versions import parse
 
 MISSING = "X-Cascade-Missing-Zones"
 """Answer header naming the zones an aggregate does not cover."""
@@ -35,14 +35,22 @@ async def gather(core: Core, req: Request, *, sites: list[str] | None = None) ->
     try:
         found = dict(await asyncio.gather(*(ask(n) for n in (core.sites.names() if sites is None else sites))))
     except NativeFault as e:
-        return {}, [], Response(status=e.status, headers={"Content-Type": e.headers.get("content-type", "application/json")}, body=e.body)
+        return (
+            {},
+            [],
+            Response(status=e.status, headers={"Content-Type": e.headers.get("content-type", "application/json")}, body=e.body),
+        )
     return {k: v for k, v in found.items() if v is not None}, sorted(k for k, v in found.items() if v is None), None
 
 
 def _said(missing: list[str], req: Request) -> dict[str, str]:
     headers = {MISSING: ",".join(missing)} if missing and req.caller.is_admin else {}
     if req.version and req.service == "compute":
-        headers |= {"OpenStack-API-Version": f"compute {req.version}", "X-OpenStack-Nova-API-Version": req.version, "Vary": "OpenStack-API-Version"}
+        headers |= {
+            "OpenStack-API-Version": f"compute {req.version}",
+            "X-OpenStack-Nova-API-Version": req.version,
+            "Vary": "OpenStack-API-Version",
+        }
     return headers
 
 
@@ -204,5 +212,3 @@ async def aggregates(core: Core, req: Request) -> Response:
             if isinstance(what, dict) and isinstance(what.get("host"), str):
                 raise Fault(501, "Hosts cannot be put into aggregates across availability zones yet.")
     return from_hub(core, await hub_reply(core, req))
-
-

@@ -86,7 +86,9 @@ class Gateway:
                 answer = self._fault(rid, service, _site_fault(e))
             except CascadeError as e:
                 log.error("request failed", exc_info=e)
-                answer = self._fault(rid, service, Fault(500, "The request could not be completed; see the log for its request id."))
+                answer = self._fault(
+                    rid, service, Fault(500, "The request could not be completed; see the log for its request id.")
+                )
             status = answer.status
             return answer
         except (ConnectionResetError, asyncio.CancelledError):

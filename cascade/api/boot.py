@@ -9,7 +9,7 @@ from typing import Any
 from cascade.sites.versions import parse
 
 STAMP_FROM = (2, 52)
-"""Tags at create: an older request goes south in exactly this version, with the stamp ``cascade.<intent id>`` (design review 3.2)."""
+"""Tags at create: an older request goes south in exactly this version, with the stamp ``cascade.<intent>`` (design review 3.2)."""
 _NEWER_THAN_21 = {"description": (2, 19), "tags": (2, 52), "trusted_image_certificates": (2, 63), "host": (2, 74),
                   "hypervisor_hostname": (2, 74), "hostname": (2, 90)}  # fmt: skip
 
@@ -53,7 +53,11 @@ class Boot:
 def read(doc: Any, version: str) -> Boot | None:
     """The body's references; None where it is no server create at all."""
     server = doc.get("server") if isinstance(doc, dict) else None
-    if not isinstance(server, dict) or not isinstance(server.get("flavorRef"), str | int) or not isinstance(server.get("name"), str):
+    if (
+        not isinstance(server, dict)
+        or not isinstance(server.get("flavorRef"), str | int)
+        or not isinstance(server.get("name"), str)
+    ):
         return None
     hints = doc.get("os:scheduler_hints") or doc.get("OS-SCH-HNT:scheduler_hints") or {}
     boot = Boot(server=server, hints=hints if isinstance(hints, dict) else {}, version=parse(version))

@@ -159,4 +159,3 @@ def _version_headers(req: Request) -> dict[str, str]:
     if req.service == "compute":
         out |= {"X-OpenStack-Nova-API-Version": req.version, "Vary": "OpenStack-API-Version, X-OpenStack-Nova-API-Version"}
     return out
-

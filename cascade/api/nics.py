@@ -80,7 +80,9 @@ class Nics:
             self._hub("GET", "/v2.0/networks", params=[("tenant_id", self._req.caller.project_id or ""), ("shared", "false")]),
             self._hub("GET", "/v2.0/networks", params=[("shared", "true")]),
         )
-        rows = own.expect(200).json()["networks"] + [n for n in shared.expect(200).json()["networks"] if not n.get("router:external")]
+        rows = own.expect(200).json()["networks"] + [
+            n for n in shared.expect(200).json()["networks"] if not n.get("router:external")
+        ]
         return [n["id"] for n in rows if n.get("subnets")]
 
     async def _groups(self, boot: Boot) -> list[str] | None:
@@ -89,7 +91,9 @@ class Nics:
         if not named or named == ["default"]:
             return None
         reply = await self._hub(
-            "GET", "/v2.0/security-groups", params=[("fields", "id"), ("fields", "name"), ("tenant_id", self._req.caller.project_id or "")]
+            "GET",
+            "/v2.0/security-groups",
+            params=[("fields", "id"), ("fields", "name"), ("tenant_id", self._req.caller.project_id or "")],
         )
         rows = reply.expect(200).json()["security_groups"]
         out = []

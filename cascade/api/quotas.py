@@ -12,7 +12,8 @@ from cascade.quota.limits import counted
 
 _COMPUTE_USED = {"totalInstancesUsed": "instances", "totalCoresUsed": "cores", "totalRAMUsed": "ram"}
 _VOLUME_USED = {
-    "totalVolumesUsed": "volumes", "totalGigabytesUsed": "gigabytes", "totalSnapshotsUsed": "snapshots", "totalBackupsUsed": "backups",
+    "totalVolumesUsed": "volumes", "totalGigabytesUsed": "gigabytes", "totalSnapshotsUsed": "snapshots",
+    "totalBackupsUsed": "backups",
     "totalBackupGigabytesUsed": "backup_gigabytes",
 }  # fmt: skip
 

@@ -19,7 +19,8 @@ _DROPPED = frozenset((
     "transfer-encoding", "upgrade", "host", "content-length", "accept-encoding", "expect", "cookie",
     # what a site's own middleware would believe: http_proxy_to_wsgi, auth_token, method override
     "forwarded", "x-real-ip", "x-service-token", "x-http-method-override", "x-method-override", "x-auth-token",
-    "x-storage-token", "x-tenant", "x-tenant-id", "x-tenant-name", "x-role", "x-is-admin-project", "openstack-identity-access-rules",
+    "x-storage-token", "x-tenant", "x-tenant-id", "x-tenant-name", "x-role", "x-is-admin-project",
+    "openstack-identity-access-rules",
     "x-openstack-request-id", "x-catalog", "x-service-catalog",
 ))  # fmt: skip
 _DROPPED_PREFIXES = (

@@ -41,7 +41,9 @@ async def server_create(core: Core, req: Request) -> Response:
             if entry is None:
                 return await hub_verdict(core, req)
             named[ident] = entry.site
-    flavor = await core.south.call("hub", "compute", "GET", f"/flavors/{quote(str(boot.server['flavorRef']), safe='')}", as_=req.caller)
+    flavor = await core.south.call(
+        "hub", "compute", "GET", f"/flavors/{quote(str(boot.server['flavorRef']), safe='')}", as_=req.caller
+    )
     if flavor.status != 200:
         return await hub_verdict(core, req)
     if boot.group and (pinned := await core.compute.group_site(boot.group)) is not None:
@@ -143,7 +145,9 @@ async def _one(
     return _as_asked(answer, req, boot), made
 
 
-async def _post(core: Core, req: Request, site: str, body: dict[str, Any], version: str, known: dict[str, str], intent: Intent) -> Reply:
+async def _post(
+    core: Core, req: Request, site: str, body: dict[str, Any], version: str, known: dict[str, str], intent: Intent
+) -> Reply:
     """The one POST. A lost or broken answer is looked up by the stamp before anybody is told anything."""
     try:
         reply = await site_reply(core, req, site, doc=body, version=version, known=known)
@@ -228,7 +232,9 @@ async def _reservation(core: Core, site: str, server: str, answer: Response) -> 
     """``return_reservation_id``: the reservation of the first server."""
     reply = await core.south.call(site, "compute", "GET", f"/servers/{server}", as_=None, version="2.3")
     found = reply.json().get("server", {}).get("OS-EXT-SRV-ATTR:reservation_id", "") if reply.ok else ""
-    return Response.of({"reservation_id": found}, 202, {k: v for k, v in answer.headers.items() if k not in ("location", "content-type")})
+    return Response.of(
+        {"reservation_id": found}, 202, {k: v for k, v in answer.headers.items() if k not in ("location", "content-type")}
+    )
 
 
 def _ports_named(boot: reading.Boot) -> list[str]:
@@ -238,7 +244,8 @@ def _ports_named(boot: reading.Boot) -> list[str]:
 
 def _over(e: OverQuota, count: int) -> str:
     """Nova's words (TooManyInstances)."""
-    return f"Quota exceeded for {e.resource}: Requested {e.requested * max(count, 1)}, but already used {e.used} of {e.limit} {e.resource}"
+    wanted = e.requested * max(count, 1)
+    return f"Quota exceeded for {e.resource}: Requested {wanted}, but already used {e.used} of {e.limit} {e.resource}"
 
 
 async def server_delete(core: Core, req: Request) -> Response:

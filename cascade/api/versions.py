@@ -13,7 +13,7 @@ from cascade.api.core import Core
 from cascade.api.links import north_links
 from cascade.api.request import Response
 from cascade.model.errors import Fault
-from cascade.sites.versions import within, parse
+from cascade.sites.versions import parse, within
 
 _HEADERS = {"compute": ("openstack-api-version", "x-openstack-nova-api-version"), "volume": ("openstack-api-version",)}
 _DEFAULT = {"compute": "2.1", "volume": "3.0"}

@@ -55,7 +55,9 @@ async def volume_create(core: Core, req: Request) -> Response:
 async def _types(core: Core, req: Request, site: str, what: dict[str, Any]) -> bool:
     """The types a body names are at the site; False where the hub shows the caller no such type."""
     many = what.get("volume_types")
-    wanted = [("volume_type", t) for t in (what.get("volume_type"), what.get("new_type"), *(many if isinstance(many, list) else ()))]
+    wanted = [
+        ("volume_type", t) for t in (what.get("volume_type"), what.get("new_type"), *(many if isinstance(many, list) else ()))
+    ]
     for kind, name in [*wanted, ("group_type", what.get("group_type"))]:
         if isinstance(name, str) and name and await core.volumes.materialise_type(site, name, req.caller, kind=kind) is None:
             return False
@@ -91,7 +93,14 @@ async def volume_child_create(core: Core, req: Request) -> Response:
 
 
 async def _make(
-    core: Core, req: Request, site: str, kind: str, amounts: dict[str, int], note: dict[str, Any], doc: dict[str, Any], known: dict[str, str]
+    core: Core,
+    req: Request,
+    site: str,
+    kind: str,
+    amounts: dict[str, int],
+    note: dict[str, Any],
+    doc: dict[str, Any],
+    known: dict[str, str],
 ) -> Response:
     """Intent and quota, one POST with a stamp where the kind can carry one, index, commit."""
     project = req.caller.project_id or ""
@@ -184,7 +193,9 @@ async def _extend(core: Core, req: Request, volume: str, project: str, size: int
     old = await core.store.ledger.held(volume)
     if size > old.get("gigabytes", 0):
         try:
-            await core.store.ledger.change(volume, {**old, "volumes": 1, "gigabytes": size}, await core.limits.of("volume", project))
+            await core.store.ledger.change(
+                volume, {**old, "volumes": 1, "gigabytes": size}, await core.limits.of("volume", project)
+            )
         except OverQuota as e:
             raise over_quota(e) from e
     reply = await site_reply(core, req, site)
@@ -226,8 +237,8 @@ async def _size(core: Core, req: Request, volume: dict[str, Any], named: dict[st
 def over_quota(e: OverQuota) -> Fault:
     """Cinder's words and status (413, VolumeSizeExceedsAvailableQuota and kin)."""
     if e.resource.startswith("gigabytes"):
-        text = (f"Requested volume or snapshot exceeds allowed {e.resource} quota. Requested {e.requested}G, quota is {e.limit}G and "
-                f"{e.used}G has been consumed.")  # fmt: skip
+        text = (f"Requested volume or snapshot exceeds allowed {e.resource} quota. Requested {e.requested}G, "
+                f"quota is {e.limit}G and {e.used}G has been consumed.")  # fmt: skip
     elif e.resource.startswith("volumes"):
         text = f"VolumeLimitExceeded: Maximum number of volumes allowed ({e.limit}) exceeded for quota '{e.resource}'."
     elif e.resource.startswith("snapshots"):

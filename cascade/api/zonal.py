@@ -39,7 +39,13 @@ async def _probe(core: Core, req: Request, kind: str, ident: str) -> IndexEntry 
     async def ask(site: str) -> str | None:
         try:
             reply = await core.south.call(
-                site, service, "GET", f"{path}/{ident}", as_=req.caller, version=_PROBE_VERSION[service], timeout=core.conf.list_deadline
+                site,
+                service,
+                "GET",
+                f"{path}/{ident}",
+                as_=req.caller,
+                version=_PROBE_VERSION[service],
+                timeout=core.conf.list_deadline,
             )
         except SiteError:
             return None

@@ -1,15 +1,15 @@
 """The one error tree, and how its members look as OpenStack faults.
 
-    CascadeError
-    ├── Fault                 an answer for the client: status, fault name, message (4xx and our own 5xx)
-    │   └── NativeFault       an answer some real service already gave: passed on as it is
-    ├── SiteError             the site's fault, not the client's: counts for health
-    │   ├── SiteUnreachable   refused, reset, no route, breaker open
-    │   ├── SiteTimeout       the deadline passed
-    │   └── BadReply          wrong JSON, oversized, wrong type
-    ├── OverQuota             a project's limit does not leave room
-    ├── Conflict              a row changed under us: retry from the read
-    └── Terminal              a reconcile that must not be tried again; an operator has to look
+CascadeError
+├── Fault                 an answer for the client: status, fault name, message (4xx and our own 5xx)
+│   └── NativeFault       an answer some real service already gave: passed on as it is
+├── SiteError             the site's fault, not the client's: counts for health
+│   ├── SiteUnreachable   refused, reset, no route, breaker open
+│   ├── SiteTimeout       the deadline passed
+│   └── BadReply          wrong JSON, oversized, wrong type
+├── OverQuota             a project's limit does not leave room
+├── Conflict              a row changed under us: retry from the read
+└── Terminal              a reconcile that must not be tried again; an operator has to look
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ class CascadeError(Exception):
 class Fault(CascadeError):
     """What the client is told. ``kind`` is the service's own fault name (``itemNotFound``, ``badRequest``...)."""
 
-    def __init__(
-        self, status: int, message: str, *, kind: str | None = None, headers: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, status: int, message: str, *, kind: str | None = None, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
@@ -92,14 +90,33 @@ class Terminal(CascadeError):
 
 # Nova and Cinder name their faults by status (nova/api/openstack/wsgi.py, Fault._fault_names).
 _COMPUTE_KINDS = {
-    400: "badRequest", 401: "unauthorized", 403: "forbidden", 404: "itemNotFound", 405: "badMethod",
-    409: "conflictingRequest", 413: "overLimit", 415: "badMediaType", 429: "overLimit", 501: "notImplemented",
+    400: "badRequest",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "itemNotFound",
+    405: "badMethod",
+    409: "conflictingRequest",
+    413: "overLimit",
+    415: "badMediaType",
+    429: "overLimit",
+    501: "notImplemented",
     503: "serviceUnavailable",
 }
 _NEUTRON_KINDS = {400: "BadRequest", 403: "PolicyNotAuthorized", 404: "NotFound", 409: "Conflict", 503: "ServiceUnavailable"}
-_TITLES = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
-           409: "Conflict", 413: "Request Entity Too Large", 415: "Unsupported Media Type",
-           500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout"}
+_TITLES = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    409: "Conflict",
+    413: "Request Entity Too Large",
+    415: "Unsupported Media Type",
+    500: "Internal Server Error",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+}
 
 
 WEBOB = "webob"
@@ -122,8 +139,10 @@ def fault_body(service: str, fault: Fault) -> tuple[bytes, str]:
         doc = {"NeutronError": {"type": kind, "message": fault.message, "detail": ""}}
     elif service == "image":
         title = f"{fault.status} {_TITLES.get(fault.status, 'Error')}"
-        html = (f"<html>\n <head>\n  <title>{title}</title>\n </head>\n <body>\n  <h1>{title}</h1>\n"
-                f"  {fault.message}<br /><br />\n\n\n\n </body>\n</html>")
+        html = (
+            f"<html>\n <head>\n  <title>{title}</title>\n </head>\n <body>\n  <h1>{title}</h1>\n"
+            f"  {fault.message}<br /><br />\n\n\n\n </body>\n</html>"
+        )
         return html.encode(), "text/html; charset=UTF-8"
     else:
         title = _TITLES.get(fault.status, "Error")

@@ -45,4 +45,8 @@ class Limits:
 
 def counted(resource: str) -> bool:
     """Resources the ledger keeps; the hub itself counts the rest, which it owns. Per type: ``gigabytes_<type>``."""
-    return resource in COMPUTE or resource in VOLUME or resource.startswith(tuple(f"{v}_" for v in ("volumes", "snapshots", "gigabytes")))
+    return (
+        resource in COMPUTE
+        or resource in VOLUME
+        or resource.startswith(tuple(f"{v}_" for v in ("volumes", "snapshots", "gigabytes")))
+    )

@@ -31,7 +31,13 @@ _NEUTRON = {
     "networks": "network", "subnets": "subnet", "ports": "port", "routers": "router", "security-groups": "security_group",
     "security-group-rules": "security_group_rule", "floatingips": "floating_ip", "address-groups": "address_group",
 }  # fmt: skip
-_CINDER = {"volumes": "volume", "snapshots": "snapshot", "backups": "backup", "groups": "group", "group_snapshots": "group_snapshot"}
+_CINDER = {
+    "volumes": "volume",
+    "snapshots": "snapshot",
+    "backups": "backup",
+    "groups": "group",
+    "group_snapshots": "group_snapshot",
+}
 
 
 @dataclass
@@ -94,7 +100,9 @@ class Rebuild:
             for row in reply.json().get(key, []) if reply.ok else []:
                 hub = _stamped(row)
                 if hub:
-                    owner = found.projects.get(row.get("project_id", ""), row.get("project_id") if site.identity == "shared" else None)
+                    owner = found.projects.get(
+                        row.get("project_id", ""), row.get("project_id") if site.identity == "shared" else None
+                    )
                     await self._pair(found, Pair(kind=kind, hub_id=hub, site=site.name, site_id=row["id"], project_id=owner))
 
     async def _images(self, site: Site, found: Found) -> None:
@@ -141,7 +149,11 @@ class Rebuild:
         found.things += 1
         user = row.get("user_id") or ""
         created = row.get("created") or row.get("created_at")
-        when = datetime.fromisoformat(created.replace("Z", "+00:00") if created.endswith("Z") else created + "+00:00") if created else None
+        when = (
+            datetime.fromisoformat(created.replace("Z", "+00:00") if created.endswith("Z") else created + "+00:00")
+            if created
+            else None
+        )
         return IndexEntry(
             kind=kind, id=row["id"], site=site.name, project_id=project, user_id=found.users.get(user, user),
             created=when.timestamp() if when else None, deleted=None,

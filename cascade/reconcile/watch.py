@@ -49,7 +49,9 @@ class Watch:
     async def accepted(self, intent: Intent, server: str) -> None:
         """The site took the create: from here on the thing is in the index and counted under its own id."""
         kind = intent.verb.split(".")[0]
-        await self._store.index.add(kind, server, site=intent.site, project_id=intent.project_id, user_id=intent.user_id, created=self._clock())
+        await self._store.index.add(
+            kind, server, site=intent.site, project_id=intent.project_id, user_id=intent.user_id, created=self._clock()
+        )
         await self._store.ledger.assign(intent.id, [server])
         await self._store.intents.update(intent.id, state="accepted", resource_id=server)
         self.wake(intent.site)
@@ -60,7 +62,13 @@ class Watch:
             if intent.verb == verb:
                 return intent
         return await self._store.intents.open(
-            verb, site=entry.site, project_id=entry.project_id, user_id=entry.user_id, resource_id=entry.id, request_id=req.request_id, body={}
+            verb,
+            site=entry.site,
+            project_id=entry.project_id,
+            user_id=entry.user_id,
+            resource_id=entry.id,
+            request_id=req.request_id,
+            body={},
         )
 
     async def ended(self, entry: IndexEntry) -> None:
@@ -97,7 +105,13 @@ class Watch:
         if entry is None:
             return
         await self._store.intents.open(
-            "server.delete", site=site, project_id=entry.project_id, user_id=entry.user_id, resource_id=server, request_id="", body={}
+            "server.delete",
+            site=site,
+            project_id=entry.project_id,
+            user_id=entry.user_id,
+            resource_id=server,
+            request_id="",
+            body={},
         )
         await self._south.call(site, "compute", "DELETE", f"/servers/{server}", as_=None)
         self.wake(site)
@@ -231,7 +245,9 @@ class Watch:
     async def _status(self, kind: str, site: str, ident: str) -> str:
         """``gone``, or the thing's status in lower case."""
         service, path = _PATHS[kind]
-        reply = await self._south.call(site, service, "GET", f"{path}/{ident}", version="2.52" if service == "compute" else "3.60", timeout=10)
+        reply = await self._south.call(
+            site, service, "GET", f"{path}/{ident}", version="2.52" if service == "compute" else "3.60", timeout=10
+        )
         if reply.status == 404:
             return "gone"
         status = str(reply.expect(200).json()[kind]["status"]).lower()

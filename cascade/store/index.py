@@ -107,7 +107,9 @@ class Index:
         """The sites' own times, as seen in their answers; rows that have them already are not written."""
 
         async def known(c: AsyncConnection) -> dict[str, float | None]:
-            return {r.id: r.created for r in await c.execute(select(T.c.id, T.c.created).where(T.c.kind == kind, T.c.id.in_(created)))}
+            return {
+                r.id: r.created for r in await c.execute(select(T.c.id, T.c.created).where(T.c.kind == kind, T.c.id.in_(created)))
+            }
 
         have = await self._s.read(known)
         wrong = {k: v for k, v in created.items() if k in have and have[k] != v}
@@ -138,7 +140,10 @@ class Index:
         up = tie == "asc"
         earlier = T.c.id <= id if up else T.c.id >= id
         q = select(T).where(
-            T.c.kind == kind, T.c.site == site, T.c.deleted.is_(None), or_(T.c.created > created, and_(T.c.created == created, earlier))
+            T.c.kind == kind,
+            T.c.site == site,
+            T.c.deleted.is_(None),
+            or_(T.c.created > created, and_(T.c.created == created, earlier)),
         )
         if project_id is not None:
             q = q.where(T.c.project_id == project_id)
@@ -184,5 +189,3 @@ async def _count(c: AsyncConnection, project: str, kind: str, site: str, n: int)
     done = await c.execute(update(P).where(where).values(n=P.c.n + n))
     if done.rowcount == 0 and n > 0:
         await c.execute(P.insert().values(project_id=project, kind=kind, site=site, n=n, since=time.time()))
-
-

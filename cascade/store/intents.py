@@ -44,7 +44,15 @@ class Intents:
         self._s, self._owner = session, owner
 
     def new(
-        self, verb: str, *, site: str, project_id: str, user_id: str, request_id: str, body: Mapping[str, Any], resource_id: str | None = None
+        self,
+        verb: str,
+        *,
+        site: str,
+        project_id: str,
+        user_id: str,
+        request_id: str,
+        body: Mapping[str, Any],
+        resource_id: str | None = None,
     ) -> Intent:
         """A value not yet stored."""
         now = time.time()
@@ -54,7 +62,15 @@ class Intents:
         )  # fmt: skip
 
     async def open(
-        self, verb: str, *, site: str, project_id: str, user_id: str, request_id: str, body: Mapping[str, Any], resource_id: str | None = None
+        self,
+        verb: str,
+        *,
+        site: str,
+        project_id: str,
+        user_id: str,
+        request_id: str,
+        body: Mapping[str, Any],
+        resource_id: str | None = None,
     ) -> Intent:
         """Store a new one."""
         intent = self.new(
@@ -68,11 +84,22 @@ class Intents:
         return intent
 
     async def update(
-        self, id: str, *, state: str | None = None, resource_id: str | None = None, body: Mapping[str, Any] | None = None, error: str | None = None
+        self,
+        id: str,
+        *,
+        state: str | None = None,
+        resource_id: str | None = None,
+        body: Mapping[str, Any] | None = None,
+        error: str | None = None,
     ) -> None:
         """Change what is given. An intent closed meanwhile stays closed."""
         values: dict[str, Any] = {"updated": time.time()}
-        for key, value in (("state", state), ("resource_id", resource_id), ("error", error), ("body", None if body is None else dict(body))):
+        for key, value in (
+            ("state", state),
+            ("resource_id", resource_id),
+            ("error", error),
+            ("body", None if body is None else dict(body)),
+        ):
             if value is not None:
                 values[key] = value
 

@@ -95,7 +95,9 @@ class Pairs:
         where = T.c.kind == kind
         return await self._rows(where if site is None else and_(where, T.c.site == site))
 
-    async def _many(self, site: str, ids: Collection[str], memory: OrderedDict[tuple[str, str], Pair], column: Any, side: str) -> dict[str, Pair]:
+    async def _many(
+        self, site: str, ids: Collection[str], memory: OrderedDict[tuple[str, str], Pair], column: Any, side: str
+    ) -> dict[str, Pair]:
         out, unknown = {}, []
         for ident in ids:
             known = memory.get((site, ident))

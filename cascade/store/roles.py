@@ -37,7 +37,9 @@ class Roles:
             row = (await c.execute(select(T).where(_where(site, user_id, project_id, roles)))).first()
             if row is None:
                 return None
-            return RoleSet(site=site, user_id=user_id, project_id=project_id, roles=roles, app_cred_id=row.app_cred_id, version=row.version)
+            return RoleSet(
+                site=site, user_id=user_id, project_id=project_id, roles=roles, app_cred_id=row.app_cred_id, version=row.version
+            )
 
         return await self._s.read(work)
 

@@ -80,7 +80,9 @@ ledger = Table(
     Column("amount", BigInteger, nullable=False),
     Index("ledger_by_project", "project_id", "resource"),
 )  # fmt: skip
-ledger_projects = Table("ledger_projects", metadata, Column("project_id", _ID, primary_key=True), Column("turn", Integer, nullable=False))
+ledger_projects = Table(
+    "ledger_projects", metadata, Column("project_id", _ID, primary_key=True), Column("turn", Integer, nullable=False)
+)
 leases = Table(
     "leases", metadata,
     Column("key", String(255), primary_key=True),

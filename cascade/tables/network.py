@@ -18,9 +18,7 @@ def _replicated(path: str, resource: str, *, overlaid: bool = False, zoned: bool
             for p in (path, f"{path}/{{id}}")
         ]
     if zoned:
-        rows.append(
-            Row(pattern=f"{path}/{{id}}/tags{{rest:*}}", kind=Kind.REPLICATED, resource=resource, handler="network_tags")
-        )
+        rows.append(Row(pattern=f"{path}/{{id}}/tags{{rest:*}}", kind=Kind.REPLICATED, resource=resource, handler="network_tags"))
     return (
         *rows,
         Row(pattern=path, kind=Kind.REPLICATED, resource=resource, methods=_POST, collection=key, handler="network_create"),

@@ -6,7 +6,9 @@ _GET, _POST = frozenset({"GET"}), frozenset({"POST"})
 _TIES = ("created_at:desc", "id:desc")
 
 
-def _zonal(path: str, resource: str, collection: str, *, create: str = "volume_child_create", detail: bool = True) -> tuple[Row, ...]:
+def _zonal(
+    path: str, resource: str, collection: str, *, create: str = "volume_child_create", detail: bool = True
+) -> tuple[Row, ...]:
     """List, create and everything below one zonal collection."""
     lists = (path, f"{path}/detail") if detail else (path,)
     return (

@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     mine = [i for i in items if here in Path(str(i.path)).parents]
     for item in mine:
         item.add_marker(pytest.mark.lab)
-    if mine and not (STATE / "clouds.yaml").exists() or mine and not _up(GATEWAY):
+    if (mine and not (STATE / "clouds.yaml").exists()) or (mine and not _up(GATEWAY)):
         if os.environ.get("CASCADE_REQUIRE_LAB"):
             pytest.exit("the lab is not up, and CASCADE_REQUIRE_LAB is set", returncode=3)
         for item in mine:

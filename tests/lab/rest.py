@@ -32,7 +32,7 @@ class Answer:
         """What kind of fault this is, without its words: comparable between two clouds."""
         doc = self.json()
         if isinstance(doc, dict) and len(doc) == 1:
-            (key, inner), = doc.items()
+            ((key, inner),) = doc.items()
             if isinstance(inner, dict):
                 return key, sorted(inner), inner.get("type") if key == "NeutronError" else inner.get("code")
         if isinstance(doc, dict):
@@ -64,7 +64,9 @@ class Cloud:
         user = {"name": a["username"], "password": a["password"], "domain": {"id": a["user_domain_id"]}}
         project = {"name": a["project_name"], "domain": {"id": a["project_domain_id"]}}
         body = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": {"project": project}}}
-        got = raw(a["auth_url"] + "/auth/tokens", "POST", body=json.dumps(body).encode(), headers={"Content-Type": "application/json"})
+        got = raw(
+            a["auth_url"] + "/auth/tokens", "POST", body=json.dumps(body).encode(), headers={"Content-Type": "application/json"}
+        )
         assert got.status == 201, (self.name, got.status, got.body[:300])
         self.token = got.headers["x-subject-token"]
         token = got.json()["token"]

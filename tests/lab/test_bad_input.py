@@ -63,8 +63,15 @@ COMPUTE: list[tuple[str, str, Any, str | None]] = [
     ("POST", "/servers", server(tags=["t"]), "2.51"),
     ("POST", "/servers", server(description="d"), "2.18"),
     ("POST", "/servers", server(bogus=1), "2.90"),
-    ("POST", "/servers", server(block_device_mapping_v2=[{"source_type": "volume", "uuid": UUID, "destination_type": "volume",
-                                                           "boot_index": 0}], imageRef=""), "2.90"),
+    (
+        "POST",
+        "/servers",
+        server(
+            block_device_mapping_v2=[{"source_type": "volume", "uuid": UUID, "destination_type": "volume", "boot_index": 0}],
+            imageRef="",
+        ),
+        "2.90",
+    ),
     ("POST", "/servers", {**server(), "os:scheduler_hints": {"group": UUID}}, "2.90"),
     ("POST", "/servers", {**server(), "os:scheduler_hints": "yes"}, "2.90"),
     ("POST", "/servers", server(security_groups=[{"name": "nonesuch"}], networks=[{"uuid": "{network}"}]), "2.90"),
@@ -195,7 +202,9 @@ def facts(clouds: dict[str, Cloud]) -> Iterator[dict[str, dict[str, str]]]:
     out: dict[str, dict[str, str]] = {}
     for name, flavor in (("paris-demo", "direct"), ("cascade", "42")):
         c = clouds[name]
-        image = c("image", "POST", "/v2/images", {"name": "bad-input", "disk_format": "raw", "container_format": "bare"}).json()["id"]
+        image = c("image", "POST", "/v2/images", {"name": "bad-input", "disk_format": "raw", "container_format": "bare"}).json()[
+            "id"
+        ]
         c("image", "PUT", f"/v2/images/{image}/file", b"x" * 64, headers={"Content-Type": "application/octet-stream"})
         net = c("network", "POST", "/v2.0/networks", {"network": {"name": "bad-input"}}).json()["network"]["id"]
         subnet = {"network_id": net, "ip_version": 4, "cidr": "10.77.0.0/24"}
@@ -207,7 +216,9 @@ def facts(clouds: dict[str, Cloud]) -> Iterator[dict[str, dict[str, str]]]:
         clouds[name]("image", "DELETE", f"/v2/images/{have['image']}")
 
 
-@pytest.mark.parametrize(("service", "method", "path", "body", "version"), CASES, ids=[f"{c[0]} {c[1]} {c[2]} {str(c[3])[-50:]}" for c in CASES])
+@pytest.mark.parametrize(
+    ("service", "method", "path", "body", "version"), CASES, ids=[f"{c[0]} {c[1]} {c[2]} {str(c[3])[-50:]}" for c in CASES]
+)
 def test_same_as_direct(
     clouds: dict[str, Cloud], facts: dict[str, dict[str, str]], service: str, method: str, path: str, body: Any, version: str | None
 ) -> None:
@@ -231,7 +242,8 @@ def test_address_outside_the_subnet(clouds: dict[str, Cloud], facts: dict[str, d
     assert "192.0.2.200" in got.json()["badRequest"]["message"]
 
 
-TRICKS = ["/servers/../flavors", "/servers/%2e%2e/flavors", "/servers/.%2e/flavors", "//servers", "/servers/%2e/detail", "/servers%2fdetail",
+TRICKS = ["/servers/../flavors", "/servers/%2e%2e/flavors", "/servers/.%2e/flavors", "//servers", "/servers/%2e/detail",
+          "/servers%2fdetail",
           "/servers/%00", "/servers\\detail", "/flavors/../../../volume/v3", "/./servers"]  # fmt: skip
 
 
@@ -249,7 +261,9 @@ def test_path_tricks(clouds: dict[str, Cloud], path: str) -> None:
 @pytest.mark.parametrize("service", ["compute", "volume", "network", "image", "identity"])
 def test_bad_token(clouds: dict[str, Cloud], service: str, token: str) -> None:
     """The real 401, with no site's address in it."""
-    path = {"compute": "/servers", "volume": "/volumes", "network": "/v2.0/ports", "image": "/v2/images", "identity": "/projects"}[service]
+    path = {"compute": "/servers", "volume": "/volumes", "network": "/v2.0/ports", "image": "/v2/images", "identity": "/projects"}[
+        service
+    ]
     direct = clouds["paris-demo"](service, "GET", path, token=token)
     ours = clouds["cascade"](service, "GET", path, token=token)
     assert (ours.status, ours.shape()) == (direct.status, direct.shape()) == (401, direct.shape())

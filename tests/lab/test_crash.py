@@ -15,7 +15,8 @@ from tests.lab.gateway import Gateway
 from tests.lab.rest import Cloud
 
 CREATE_POINTS = [
-    "server.create:intent", "server.create:materialised", "server.create:hub-port", "server.create:site-port", "server.create:ports",
+    "server.create:intent", "server.create:materialised", "server.create:hub-port", "server.create:site-port",
+    "server.create:ports",
     "server.create:posting", "server.create:accepted", "server.create:indexed",
 ]  # fmt: skip
 DELETE_POINTS = ["server.delete:intent", "server.delete:sent", "server.delete:answered", "ports:site-dropped", "ports:hub-dropped"]

@@ -37,7 +37,15 @@ def servers(clouds: dict[str, Cloud]) -> Iterator[dict[str, str]]:
     c("image", "PUT", f"/v2/images/{image}/file", b"x" * 64, headers={"Content-Type": "application/octet-stream"})
     out = {"image": image}
     for zone in ("paris", "tokyo"):
-        body = {"server": {"name": f"outage-{zone}", "flavorRef": "42", "imageRef": image, "networks": "none", "availability_zone": zone}}
+        body = {
+            "server": {
+                "name": f"outage-{zone}",
+                "flavorRef": "42",
+                "imageRef": image,
+                "networks": "none",
+                "availability_zone": zone,
+            }
+        }
         got = c("compute", "POST", "/servers", body, version="2.60")
         assert got.status == 202, got.body
         out[zone] = got.json()["server"]["id"]
@@ -76,7 +84,15 @@ def test_tokyo_away(clouds: dict[str, Cloud], servers: dict[str, str], away: str
             assert time.monotonic() < end, "tokyo still counts as available"
             time.sleep(0.3)
         assert _zones(c)["paris"] is True
-        body = {"server": {"name": "no", "flavorRef": "42", "imageRef": servers["image"], "networks": "none", "availability_zone": "tokyo"}}
+        body = {
+            "server": {
+                "name": "no",
+                "flavorRef": "42",
+                "imageRef": servers["image"],
+                "networks": "none",
+                "availability_zone": "tokyo",
+            }
+        }
         got, seconds = timed(c, "compute", "POST", "/servers", body, version="2.60")
         assert got.status in (503, 504) and seconds < 2, (got.status, seconds, got.body)
         assert "serviceUnavailable" in got.json() or "computeFault" in got.json()

@@ -53,7 +53,9 @@ def test_shows_nothing(clouds: dict[str, Cloud], mine: dict[str, str], service: 
     assert clouds["cascade-other"](service, "GET", path.format(**mine)).status == 404
 
 
-@pytest.mark.parametrize(("service", "path"), [s for s in SHOWS if s[1].count("/") <= 3 and "os-" not in s[1] and "metadata" not in s[1]])
+@pytest.mark.parametrize(
+    ("service", "path"), [s for s in SHOWS if s[1].count("/") <= 3 and "os-" not in s[1] and "metadata" not in s[1]]
+)
 def test_deletes_nothing(clouds: dict[str, Cloud], mine: dict[str, str], service: str, path: str) -> None:
     """Nor can they be deleted, and they are still there afterwards."""
     assert clouds["cascade-other"](service, "DELETE", path.format(**mine)).status == 404
@@ -62,9 +64,11 @@ def test_deletes_nothing(clouds: dict[str, Cloud], mine: dict[str, str], service
 
 LISTS = [
     ("compute", "/servers"), ("compute", "/servers/detail"), ("compute", "/servers/detail?name=tenancy"),
-    ("compute", "/servers?marker={server}"), ("compute", "/servers/detail?tenant_id={project}"), ("compute", "/servers?uuid={server}"),
+    ("compute", "/servers?marker={server}"), ("compute", "/servers/detail?tenant_id={project}"),
+    ("compute", "/servers?uuid={server}"),
     ("compute", "/servers?project_id={project}"), ("volume", "/volumes/detail"), ("volume", "/volumes?marker={volume}"),
-    ("volume", "/volumes/detail?project_id={project}"), ("volume", "/snapshots/detail"), ("volume", "/snapshots?volume_id={volume}"),
+    ("volume", "/volumes/detail?project_id={project}"), ("volume", "/snapshots/detail"),
+    ("volume", "/snapshots?volume_id={volume}"),
     ("network", "/v2.0/ports?network_id={network}"), ("network", "/v2.0/ports?device_id={server}"),
     ("network", "/v2.0/networks?id={network}"), ("image", "/v2/images?owner={project}"), ("image", "/v2/images?name=tenancy"),
 ]  # fmt: skip

@@ -127,7 +127,13 @@ class Fake:
     def _catalog(self) -> list[dict[str, Any]]:
         def service(kind: str, path: str) -> dict[str, Any]:
             ends = [
-                {"id": f"{kind}{i}", "interface": i, "region": "r", "region_id": "r", "url": f"{self.url if i == 'public' else 'http://no'}{path}"}
+                {
+                    "id": f"{kind}{i}",
+                    "interface": i,
+                    "region": "r",
+                    "region_id": "r",
+                    "url": f"{self.url if i == 'public' else 'http://no'}{path}",
+                }
                 for i in ("internal", "public")
             ]
             other = {"id": "x", "interface": "public", "region": "z", "region_id": "z", "url": "http://other.region"}
