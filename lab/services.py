@@ -49,6 +49,8 @@ def api(state: State, cloud: Cloud, service: str) -> Proc:
         *("--master", "--processes", str(processes), "--threads", str(per_process), "--enable-threads"),
         *("--thunder-lock", "--die-on-term", "--exit-on-reload", "--worker-reload-mercy", "2"),
         *("--buffer-size", "65535", "--wsgi-disable-file-wrapper", "--http-chunked-input", "--so-keepalive"),
+        # glanceclient sends chunks of 1 MiB, which with their frame are above uWSGI's limit of 1 MiB; and 4 s between two is little
+        *("--chunked-input-limit", "4194304", "--chunked-input-timeout", "60"),
         *("--disable-logging", "--add-header", "Connection: close", "--procname", f"uwsgi {cloud.name} {service}"),
         *("--set", f"start-time={int(time.time())}"),  # Neutron's OVN hash ring reads it
     ]
