@@ -56,6 +56,7 @@ class Networks:
     def __init__(self, store: Store, south: South, sites: Sites) -> None:
         self._store, self._south, self._sites = store, south, sites
         self._r = Replicas(store, south)
+        self._r.made = self._look_again
         self._groups = Groups(self._r)
         self._networks = NetworkReplicas(self._r, sites)
         self._ports = PortReplicas(self._r)
@@ -89,10 +90,14 @@ class Networks:
         """
         del caller
         try:
-            return await self._materialise(site, port)
+            made = await self._materialise(site, port)
         except Gone as e:
             log.warning("made again", site=site, port=port["id"], error=str(e))
-            return await self._materialise(site, port)
+            made = await self._materialise(site, port)
+        now = await self._r.hub(PORT, port["id"])
+        if now is None or now["revision_number"] != port["revision_number"]:
+            await self.sync(PORT.name, port["id"])  # changed before anybody knew that a copy had to follow
+        return made
 
     async def _materialise(self, site: str, port: Doc) -> str:
         net_id = port["network_id"]
@@ -103,6 +108,8 @@ class Networks:
         )  # fmt: skip
         if net is None:
             raise Fault(404, f"Network {net_id} could not be found.")
+        if net.get("router:external"):
+            raise Fault(409, f"It is not allowed to create an interface on external network {net_id}.")
         routed = {f["subnet_id"] for p in interfaces for f in p["fixed_ips"]}
         placed = await self._networks.ensure(site, net, subnets, routed=routed, consumer=port["project_id"])
         try:
@@ -175,6 +182,10 @@ class Networks:
         """After a change (a delete too): copies follow in the background, tried again until they have."""
         self._queue.add((kind, hub_id))
 
+    def _look_again(self, kind: Kind, hub_id: str) -> None:
+        if kind is not PORT:  # of ports there are many: their revision is compared instead
+            self._queue.add((kind.name, hub_id))
+
     async def _concerned(self, kind: str, hub_id: str) -> bool:
         # A router or floating IP without a copy may get its first one by the very change.
         return kind in (ROUTER.name, FLOATING.name) or bool(await self._store.pairs.of_hub(kind, hub_id))
@@ -231,6 +242,7 @@ class Networks:
         net = await self._r.hub(NETWORK, hub_id)
         if net is None:
             await self._follow(NETWORK, hub_id, None, self._drop_network)
+            await self._networks.forget_home(hub_id)
             return
         subnets, interfaces = await asyncio.gather(
             self._r.hub_list(SUBNET, ("network_id", hub_id)), self._routers.interfaces(("network_id", hub_id))

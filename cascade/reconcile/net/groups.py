@@ -95,6 +95,7 @@ class Groups:
             raise BadReply(site, f"project {project} has no default security group")
         await self._r.update(site, GROUP, row, {"description": STAMP + group["id"]})
         await self._r.pair(site, GROUP, group["id"], row["id"], group["project_id"])
+        self._r.made(GROUP, group["id"])
         return str(row["id"])
 
     async def _addresses(self, site: str, ids: set[str]) -> dict[str, str]:

@@ -53,8 +53,6 @@ class NetworkReplicas:
 
         ``routed``: the subnets that have a router. Raises Fault 409 where the hub has no address left for the site.
         """
-        if net.get("router:external"):
-            return Placed(await self.external(site, net), {})
         site_id, row = await self._network(site, net)
         if row is not None:
             await self._r.update(site, NETWORK, row, passed(net, _PASSED))
@@ -119,13 +117,17 @@ class NetworkReplicas:
     async def home(self, net: Doc, site: str | None = None) -> str | None:
         """The site whose router answers the subnet's gateway address (R2.12): decided once, ``site`` when nothing speaks
         for another. An AZ hint of the network wins, then the project's home."""
-        known = await self._r.store.docs.get(f"network.home/{net['id']}")
+        known = await self._r.store.docs.get(_home(net["id"]))
         if known is not None or site is None:
             return str(known) if known is not None else None
         wanted = [*zone_hints(net.get("tags") or ()), await self._r.store.index.home_of(net["project_id"]), site]
         home: str = next((w for w in wanted if w in self._sites.names()), site)
-        await self._r.store.docs.put(f"network.home/{net['id']}", home)
+        await self._r.store.docs.put(_home(net["id"]), home)
         return home
+
+    async def forget_home(self, hub_id: str) -> None:
+        """The network is gone."""
+        await self._r.store.docs.drop(_home(hub_id))
 
     async def address(self, site: str, net: Doc, subnet: Doc, hub_address: str) -> str:
         """The address a router interface has in this site: the hub's own at home, a reserved one elsewhere."""
@@ -225,6 +227,10 @@ class NetworkReplicas:
         body = {"object_type": "network", "object_id": network, "action": "access_as_shared", "target_tenant": project}
         reply = await self._r.call(site, "POST", "/v2.0/rbac-policies", {"rbac_policy": body})
         accepted(site, "rbac_policy", reply, 409)  # 409: it has it already
+
+
+def _home(hub_id: str) -> str:
+    return f"network.home/{hub_id}"
 
 
 def zone_hints(tags: Iterable[str]) -> list[str]:

@@ -102,6 +102,8 @@ class Replicas:
 
     def __init__(self, store: Store, south: South) -> None:
         self.store, self.south = store, south
+        self.made: Callable[[Kind, str], None] = lambda kind, hub_id: None
+        """Told of every copy that was not paired before: the hub may have changed while nobody knew that it had to follow."""
         self._locks: weakref.WeakValueDictionary[tuple[str, str, str], asyncio.Lock] = weakref.WeakValueDictionary()
 
     # -- the hub -----------------------------------------------------------------------------------------------------
@@ -184,6 +186,7 @@ class Replicas:
                     if row is None:
                         raise
             await self.pair(site, kind, hub_id, row["id"], owner)
+            self.made(kind, hub_id)
             return row["id"], row
 
     @contextlib.asynccontextmanager
