@@ -56,6 +56,9 @@ class Births:
         body = imagedoc.north(there, await self._northern(intent.site, there))
         if caller is None:
             body["owner"] = intent.project_id
+        else:
+            names = zip(imagedoc.NAMES, (caller.project_name, caller.user_name), strict=True)
+            body |= {key: name for key, name in names if key in there and name}
         reply = await self._south.call(HUB, "image", "POST", "/v2/images", as_=caller, json={**body, "id": there["id"]})
         if reply.status == 409:
             mine = await self._copier.show(HUB, there["id"])

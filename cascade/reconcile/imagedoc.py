@@ -27,6 +27,8 @@ _LOCAL = frozenset({
     "image_state", "image_location", "kernel_id", "ramdisk_id",
 })  # fmt: skip
 """Nova's notes on where a snapshot came from: true only where it was made. Kernel and ramdisk are images themselves."""
+NAMES = ("owner_project_name", "owner_user_name")
+"""Nova's names of a snapshot's owner: at a site those of a shadow. The birth writes the right ones."""
 _SIGNED = "img_signature"
 """A signature is checked when data is uploaded, with a certificate that only the hub's key manager has."""
 
@@ -68,7 +70,7 @@ def north(image: Mapping[str, Any], mapping: Mapping[str, str]) -> Doc:
     """The body of the hub's record of an image born at a site, without an id."""
     return {
         **_facts(image),
-        **translate.rewrite(properties(image, local=True), mapping, opaque=()),
+        **{k: v for k, v in translate.rewrite(properties(image, local=True), mapping, opaque=()).items() if k not in NAMES},
         "visibility": image["visibility"] if image.get("visibility") in ("private", "shared") else "private",
         "tags": sorted(t for t in image.get("tags") or () if not t.startswith(HIDDEN)),
     }

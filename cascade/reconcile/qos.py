@@ -13,6 +13,7 @@ from cascade.store.pairs import Pair
 
 Doc = dict[str, Any]
 KIND = "qos_spec"
+LEASE, PATIENCE = 30.0, 20.0
 
 
 class QosSpecs:
@@ -29,7 +30,11 @@ class QosSpecs:
             await self.sync(site, hub_id)
 
     async def sync(self, site: str, hub_id: str) -> str | None:
-        """One at one site as the hub has it; returns the site's id."""
+        """One at one site as the hub has it, one at a time; returns the site's id."""
+        async with self._store.leases.single_flight(f"{KIND}/{hub_id}/{site}", self._store.owner, LEASE, PATIENCE):
+            return await self._sync(site, hub_id)
+
+    async def _sync(self, site: str, hub_id: str) -> str | None:
         want = await self._show(HUB, hub_id)
         pair = await self._store.pairs.get(KIND, hub_id, site)
         if want is None:

@@ -27,6 +27,8 @@ from cascade.store.pairs import Pair
 log = structlog.get_logger(__name__)
 
 VERSION = "3.60"
+LEASE, PATIENCE = 30.0, 20.0
+"""Seconds without a sign of life after which another may work on a type, and the seconds one waits for the other."""
 BELIEVED = 300.0
 """Seconds a type seen at a site as the hub has it is believed to be so still."""
 
@@ -95,11 +97,14 @@ class Volumes:
         return problems
 
     async def sync(self, kind: str, site: str, hub_id: str) -> None:
-        """One type at one site as the hub has it now."""
-        k = KINDS[kind]
+        """One type at one site as the hub has it now; one at a time, since Cinder takes two of one name made at once."""
+        async with self._store.leases.single_flight(f"{kind}/{hub_id}/{site}", self._store.owner, LEASE, PATIENCE):
+            await self._sync(KINDS[kind], site, hub_id)
+
+    async def _sync(self, k: _Kind, site: str, hub_id: str) -> None:
         self._seen.pop((site, hub_id), None)
         want = await self._show(HUB, k, hub_id)
-        pair = await self._store.pairs.get(kind, hub_id, site)
+        pair = await self._store.pairs.get(k.kind, hub_id, site)
         if want is None:
             if pair is not None:
                 await self._remove(k, pair)

@@ -36,10 +36,11 @@ async def work(r: Rig, rounds: int = 6) -> None:
 
 
 async def test_known_at_once_active_when_carried(r: Rig) -> None:
-    snap = snapshot(r, user_id="paris-user", base_image_ref="x")
+    snap = snapshot(r, base_image_ref="x", owner_project_name="p-ann", owner_user_name="u-ann")
     hub_id = await r.images.born("paris", snap, ANN)
     there = r.hub.images[snap]
     assert hub_id == snap and there["status"] == "queued" and there["owner"] == "p-ann" and there["visibility"] == "private"
+    assert there["owner_project_name"] == "ann" and there["owner_user_name"] == "ann"
     await r.images.queue.drain()
     with pytest.raises(NotActive):
         await r.images.materialise("paris", snap, ANN)
@@ -50,7 +51,7 @@ async def test_known_at_once_active_when_carried(r: Rig) -> None:
     assert (there["status"], there["min_disk"], r.hub.data[snap]) == ("active", 5, DATA)
     assert await r.store.intents.pending() == []
     assert await r.images.materialise("tokyo", snap, ANN) == snap and r.uploads("paris") == 0
-    assert imagedoc.stamped(r.paris.images[snap]) == snap and there["tags"] == []
+    assert imagedoc.stamped(r.paris.images[snap]) == snap and there["tags"] == [] and there["owner_user_name"] == "ann"
 
 
 async def test_empty_image_of_a_volume_backed_server(r: Rig) -> None:

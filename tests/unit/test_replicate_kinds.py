@@ -122,6 +122,8 @@ async def test_volume_types_are_paired_by_name(r: Rig) -> None:
     assert await r.volumes.sync_types("paris") == []
     pair = await r.store.pairs.get("volume_type", hub["id"], "paris")
     assert pair is not None and pair.site_id == site["id"] and site["extra_specs"] == {"volume_backend_name": "fast"}
+    assert await r.volumes.sync_types("paris") == []
+    assert sorted(t["name"] for t in r.paris.types.values()) == ["__DEFAULT__", "gold"]
     assert await r.volumes.materialise_type("paris", "gold", ANN) == await r.volumes.materialise_type("paris", gold["id"], ANN)
     assert await r.volumes.materialise_type("paris", "none such", ANN) is None
 
@@ -169,3 +171,9 @@ async def test_type_made_anew_under_its_name_takes_over_the_replica(r: Rig) -> N
     await r.changed("volume_type", old["id"])
     pair = await r.store.pairs.get("volume_type", new["id"], "paris")
     assert pair is not None and list(r.paris.types) == [pair.site_id]
+
+
+async def test_two_at_once_make_one_type(r: Rig) -> None:
+    gold = r.hub.volume_type("gold")
+    await asyncio.gather(*(r.volumes.sync("volume_type", "paris", gold["id"]) for _ in range(4)))
+    assert len(r.paris.types) == 1
