@@ -45,7 +45,8 @@ def test_options_and_metrics_exist() -> None:
         assert name in {o.dest for o in GROUPS[group]}, (group, name)
     assert {"listen", "public_url", "region", "policy_file", "log_file"} <= options
     exposed = telemetry.render()[0].decode()
-    assert [m for m in re.findall(r"`(cascade_\w+)`", guide) if f"# TYPE {m} " not in exposed] == []
+    metrics = re.findall(r"`(cascade_\w+)`", guide.partition("**Metrics**")[2].partition("\n\n")[0])
+    assert metrics and [m for m in metrics if f"# TYPE {m} " not in exposed] == []
     assert [o for o in re.findall(r"--option (\w+)=", guide) if o not in OPTIONS and o != "KEY"] == []
 
 
