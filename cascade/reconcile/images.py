@@ -64,8 +64,11 @@ class Images:
         self._store, self._south, self._sites, self._clock = store, south, sites, clock
         self._copier = Copier(store, south)
         self.births = Births(store, south, self._copier)
-        self.queue: WorkQueue[tuple[str, str, str]] = WorkQueue(self._work, name="images", limit=4)
-        """(what, hub image or intent, site); what: ``sync``, ``copy``, ``born``."""
+        self.queue: WorkQueue[tuple[str, str]] = WorkQueue(self._sync, name="images", limit=8)
+        """(hub image, site): bring the replica in line."""
+        self.moves: WorkQueue[tuple[str, str, str]] = WorkQueue(self._move, name="image bits", limit=16)
+        """(``copy`` or ``born``, hub image or intent, site): apart, so that no deactivation waits behind hours of bits."""
+        sites.health.on_up.append(self._returned)
         self._copies: dict[tuple[str, str], asyncio.Task[str]] = {}
         self._seen: dict[tuple[str, str], float] = {}
         self._shared: dict[tuple[str, str, str], float] = {}
@@ -100,7 +103,7 @@ class Images:
         Returns the hub's id, the same unless the hub refuses it. Raises SiteError, NativeFault (hub: image quota).
         """
         intent, hub_id = await self.births.begin(site, site_image_id, caller, request_id)
-        self.queue.add(("born", intent, site))
+        self.moves.add(("born", intent, site))
         return hub_id
 
     async def changed(self, hub_id: str, *, deleted: bool = False) -> None:
@@ -109,39 +112,43 @@ class Images:
             self._missed.add(hub_id)
         for pair in await self._store.pairs.of_hub("image", hub_id):
             self._forget(hub_id, pair.site)
-            self.queue.add(("sync", hub_id, pair.site))
+            self.queue.add((hub_id, pair.site))
 
     async def prefetch(self, hub_id: str, project_id: str) -> None:
         """An upload ended: carry the bits to the owner's home site before the first boot asks for them."""
         home = await self._store.index.home_of(project_id)
         if home is not None and self._sites.usable(home):
-            self.queue.add(("copy", hub_id, home))
+            self.moves.add(("copy", hub_id, home))
 
     # -- background --------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Take up what a former process left, then work until cancelled."""
         await self.recover()
-        await self.queue.run()
+        await asyncio.gather(self.queue.run(), self.moves.run())
 
     async def recover(self) -> None:
         """Open births go on; every replica is compared with its hub image once (changes may have been missed)."""
         for intent in await self._store.intents.pending(verb="image.born"):
-            self.queue.add(("born", intent.id, intent.site))
+            self.moves.add(("born", intent.id, intent.site))
         for pair in await self._store.pairs.all("image"):
-            self.queue.add(("sync", pair.hub_id, pair.site))
+            self.queue.add((pair.hub_id, pair.site))
 
-    async def _work(self, key: tuple[str, str, str]) -> float | None:
+    def _returned(self, target: str) -> None:
+        """A site, or the hub, answers again."""
+        self.queue.hurry(lambda key: target in (key[1], HUB))
+        self.moves.hurry(lambda key: target in (key[2], HUB))
+
+    async def _move(self, key: tuple[str, str, str]) -> float | None:
         what, ident, site = key
         if what == "born":
             return await self.births.step(ident)
-        if what == "copy":
-            await self._copy(site, ident)
-            return None
-        return await self._sync(ident, site)
+        await self._copy(site, ident)
+        return None
 
-    async def _sync(self, hub_id: str, site: str) -> float | None:
+    async def _sync(self, key: tuple[str, str]) -> float | None:
         """One replica as the hub's image is now. One 404 proves nothing: the second, a moment later, does."""
+        hub_id, site = key
         pair = await self._store.pairs.get("image", hub_id, site)
         if pair is None:
             return None

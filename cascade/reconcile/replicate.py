@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from cascade.model.errors import SiteUnreachable
+from cascade.model.site import HUB
 from cascade.reconcile.compute import Compute
 from cascade.reconcile.volume import Volumes
 from cascade.reconcile.workqueue import WorkQueue
@@ -30,6 +31,7 @@ class Replicas:
     def __init__(self, sites: Sites, compute: Compute, volumes: Volumes) -> None:
         self._sites, self._compute, self._volumes = sites, compute, volumes
         self.queue: WorkQueue[Key] = WorkQueue(self._work, name="replicas", limit=8)
+        sites.health.on_up.append(self._returned)
         self._steps: dict[str, Callable[[str, str], Awaitable[object]]] = {
             "flavor": compute.flavors.sync,
             "keypair": self._keypair,
@@ -48,6 +50,12 @@ class Replicas:
         """Compare everything at one site with the hub."""
         self.queue.add(("flavor", EVERYTHING, site))
         self.queue.add(("volume_type", EVERYTHING, site))
+
+    def _returned(self, target: str) -> None:
+        """A site may have been written to while it was away, and has missed what changed here."""
+        if target in self._sites.names():
+            self.sweep(target)
+        self.queue.hurry(lambda key: target in (key[2], HUB))
 
     async def run(self) -> None:
         """At start every site may have missed something."""

@@ -74,6 +74,11 @@ class WorkQueue(Generic[K]):
         self._again.pop(key, None)
         self._failures.pop(key, None)
 
+    def hurry(self, test: Callable[[K], bool]) -> None:
+        """What waits and passes ``test`` is due now: the reason for its pause is gone (a site is back)."""
+        for key in [k for k in self._due if test(k)]:
+            self.add(key)
+
     def failures(self, key: K) -> int:
         """How often in a row the key has failed."""
         return self._failures.get(key, 0)

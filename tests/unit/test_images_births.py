@@ -30,9 +30,9 @@ def snapshot(r: Rig, **more: object) -> str:
 async def work(r: Rig, rounds: int = 6) -> None:
     """Run the queue, however far in the future things are put off."""
     for _ in range(rounds):
-        await r.images.queue.drain()
-        r.images.queue._clock = lambda base=r.images.queue._clock: base() + 60  # type: ignore[misc]
-        await r.images.queue.drain()
+        await r.images.moves.drain()
+        r.images.moves._clock = lambda base=r.images.moves._clock: base() + 60  # type: ignore[misc]
+        await r.images.moves.drain()
 
 
 async def test_known_at_once_active_when_carried(r: Rig) -> None:
@@ -41,7 +41,7 @@ async def test_known_at_once_active_when_carried(r: Rig) -> None:
     there = r.hub.images[snap]
     assert hub_id == snap and there["status"] == "queued" and there["owner"] == "p-ann" and there["visibility"] == "private"
     assert there["owner_project_name"] == "ann" and there["owner_user_name"] == "ann"
-    await r.images.queue.drain()
+    await r.images.moves.drain()
     with pytest.raises(NotActive):
         await r.images.materialise("paris", snap, ANN)
     r.paris.images[snap]["min_disk"] = 5

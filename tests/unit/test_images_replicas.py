@@ -178,8 +178,8 @@ async def test_kernel_and_ramdisk_come_along(r: Rig) -> None:
 async def test_prefetch_goes_home(r: Rig) -> None:
     image = r.image()
     await r.images.prefetch(image, "p-ann")
-    assert len(r.images.queue) == 0  # no home yet
+    assert len(r.images.moves) == 0  # no home yet
     await r.store.index.add("server", "s1", site="tokyo", project_id="p-ann", user_id="u", created=1.0)
     await r.images.prefetch(image, "p-ann")
-    await r.images.queue.drain()
+    await r.images.moves.drain()
     assert r.uploads("tokyo") == 1

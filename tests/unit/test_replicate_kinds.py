@@ -100,7 +100,8 @@ async def test_a_dead_site_gets_it_when_it_is_back(r: Rig) -> None:
     await r.changed("flavor", "x")
     assert "x" in r.paris.flavors and "x" not in r.tokyo.flavors and len(r.replicas.queue) == 1
     r.south.down.clear()
-    r.replicas.sweep("tokyo")
+    for tell in r.sites.health.on_up:
+        tell("tokyo")
     await r.replicas.queue.drain()
     assert "x" in r.tokyo.flavors
 

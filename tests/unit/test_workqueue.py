@@ -174,3 +174,21 @@ def test_every_change_is_seen_by_a_later_look(steps: list[tuple[str, int]]) -> N
         assert not len(queue) and all(looked[k] == v for k, v in version.items())
 
     asyncio.run(play())
+
+
+async def test_hurry_ends_the_pause_of_what_passes() -> None:
+    clock, seen, away = Clock(), Counter[str](), True
+
+    async def work(key: str) -> None:
+        seen[key] += 1
+        if away:
+            raise SiteUnreachable(key, "down")
+
+    queue: WorkQueue[str] = WorkQueue(work, clock=clock, base=100)
+    queue.add("paris")
+    queue.add("tokyo")
+    await queue.drain()
+    away = False
+    queue.hurry(lambda key: key == "tokyo")
+    await queue.drain()
+    assert seen == {"paris": 1, "tokyo": 2} and len(queue) == 1
