@@ -62,7 +62,7 @@ class Networks:
         self._ports = PortReplicas(self._r)
         self._routers = RouterReplicas(self._r, self._networks)
         self._floating = FloatingReplicas(self._r, self._networks)
-        self._queue: WorkQueue[Key] = WorkQueue(self._work, name="network")
+        self._queue: WorkQueue[Key] = WorkQueue(self._work, name="network", base=0.25)
         self._extensions: dict[str, tuple[float, frozenset[str]]] = {}
         self._failing: set[Key] = set()
         self._syncs: dict[str, Callable[[str], Awaitable[None]]] = {

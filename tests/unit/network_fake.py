@@ -5,6 +5,7 @@ Speaks the signatures of ``South``; no HTTP. ``Net.down`` makes a target unreach
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import json as jsonlib
 import uuid
@@ -299,8 +300,12 @@ class Net:
         return cls(store, sites)
 
     async def settle(self) -> None:
-        """Work off what is due."""
-        await self.networks._queue.drain()
+        """Work off what is due, and what a first try found out of order."""
+        for _ in range(30):
+            await self.networks._queue.drain()
+            if not len(self.networks._queue) or self.down:
+                return
+            await asyncio.sleep(0.05)
 
     def network(self, name: str = "net", cidr: str = "10.0.0.0/24", **more: Any) -> tuple[Doc, Doc]:
         """A hub network with one subnet."""
