@@ -18,6 +18,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
+from cascade import telemetry
 from cascade.model.errors import CascadeError, Terminal
 
 log = structlog.get_logger(__name__)
@@ -55,6 +56,7 @@ class WorkQueue(Generic[K]):
         self._failures: dict[K, int] = {}
         self._order = itertools.count()
         self._wake = asyncio.Event()
+        telemetry.QUEUED.labels(name).set_function(lambda: float(len(self)))
 
     def add(self, key: K, delay: float = 0.0) -> None:
         """Have ``key`` looked at, ``delay`` seconds from now at the latest."""

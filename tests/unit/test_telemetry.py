@@ -85,8 +85,10 @@ async def test_requests_are_counted_with_their_row_and_their_targets() -> None:
     assert telemetry.ended("compute", "GET", 200, 0.01) == ["hub", "paris"]
     telemetry.begin()
     assert telemetry.ended("compute", "BREW", 418, 0.01) == []
+    telemetry.QUEUED.labels("images").set_function(lambda: 2.0)
     body, kind = telemetry.render()
     text = body.decode()
+    assert 'cascade_queued{queue="images"} 2.0' in text
     assert kind.startswith("text/plain")
     assert 'cascade_requests_total{method="GET",row="/servers/{id}",service="compute",status="200"}' in text
     assert 'method="other",row="",service="compute",status="418"' in text
