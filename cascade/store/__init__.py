@@ -17,7 +17,7 @@ from cascade.store.docs import Docs
 from cascade.store.index import Index
 from cascade.store.intents import Intent, Intents, insert
 from cascade.store.leases import Leases
-from cascade.store.ledger import Ledger, take
+from cascade.store.ledger import Ledger, known, take
 from cascade.store.pairs import Pairs
 from cascade.store.roles import Roles
 from cascade.store.session import Session
@@ -85,5 +85,6 @@ class Store:
                 await take(c, intent.id, project_id, user_id, amounts, limits)
             await insert(c, intent)
 
+        await known(self._session, project_id)
         await self._session.write(work)
         return intent

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 
 from sqlalchemy import delete, func, select, update
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cascade.model.errors import OverQuota
+from cascade.model.errors import Conflict, OverQuota
 from cascade.store.schema import ledger as T
 from cascade.store.schema import ledger_projects as P
 from cascade.store.session import Session
@@ -28,6 +28,7 @@ class Ledger:
         async def work(c: AsyncConnection) -> None:
             await take(c, holder, project_id, user_id, amounts, limits)
 
+        await known(self._s, project_id)
         await self._s.write(work)
 
     async def assign(self, holder: str, things: Collection[str]) -> None:
@@ -50,6 +51,7 @@ class Ledger:
             await c.execute(delete(T).where(T.c.holder == holder))
             await _add(c, holder, project_id, user_id, amounts)
 
+        await known(self._s, project_id)
         await self._s.write(work)
 
     async def change(self, holder: str, amounts: Mapping[str, int], limits: Mapping[str, int]) -> None:
@@ -104,15 +106,23 @@ async def take(
     await _add(c, holder, project, user, amounts)
 
 
+async def known(session: Session, project: str) -> None:
+    """The project's row, made before anybody locks it: two first inserts inside larger transactions would deadlock."""
+
+    async def look(c: AsyncConnection) -> bool:
+        return (await c.execute(select(P.c.turn).where(P.c.project_id == project))).first() is not None
+
+    async def make(c: AsyncConnection) -> None:
+        await c.execute(P.insert().values(project_id=project, turn=0))
+
+    if not await session.read(look):
+        with suppress(Conflict):  # another's first create made it
+            await session.write(make)
+
+
 async def _lock(c: AsyncConnection, project: str) -> None:
     """One at a time per project: the row's write lock is held to the end of the transaction."""
-    done = await c.execute(update(P).where(P.c.project_id == project).values(turn=P.c.turn + 1))
-    if done.rowcount == 0:
-        try:
-            async with c.begin_nested():
-                await c.execute(P.insert().values(project_id=project, turn=0))
-        except IntegrityError:  # another's first create: wait for it
-            await c.execute(update(P).where(P.c.project_id == project).values(turn=P.c.turn + 1))
+    await c.execute(update(P).where(P.c.project_id == project).values(turn=P.c.turn + 1))
 
 
 async def _check(c: AsyncConnection, project: str, amounts: Mapping[str, int], limits: Mapping[str, int]) -> None:
