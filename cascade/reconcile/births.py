@@ -132,7 +132,7 @@ class Births:
         hub_id = intent.resource_id or intent.body["site_id"]
         image = await self._copier.show(HUB, hub_id)
         if image is not None and image["status"] in ("queued", "saving") and image["owner"] == intent.project_id:
-            (await self._south.call(HUB, "image", "DELETE", f"/v2/images/{hub_id}")).expect(204, 404)
+            await self._copier.delete(HUB, hub_id)
         await self._store.pairs.drop("image", hub_id, intent.site)
         await self._store.intents.close(intent.id)
         log.warning("image was never finished", site=intent.site, image=hub_id)
@@ -145,7 +145,7 @@ class Births:
         if misses < 2:
             return 1.0
         del self._misses[key]
-        (await self._south.call(intent.site, "image", "DELETE", f"/v2/images/{site_id}")).expect(204, 404)
+        await self._copier.delete(intent.site, site_id)
         await self._store.pairs.drop("image", hub_id, intent.site)
         await self._store.intents.close(intent.id)
         return None

@@ -203,12 +203,7 @@ class Images:
         return {m["member_id"] for m in reply.expect(200).json()["members"]}
 
     async def _remove(self, pair: Pair) -> None:
-        path = f"/v2/images/{pair.site_id}"
-        reply = await self._south.call(pair.site, "image", "DELETE", path)
-        if reply.status == 403:  # protected at the site, by whatever made it there
-            await self._copier.patch(pair.site, pair.site_id, [{"op": "replace", "path": "/protected", "value": False}])
-            reply = await self._south.call(pair.site, "image", "DELETE", path)
-        reply.expect(204, 404)
+        await self._copier.delete(pair.site, pair.site_id)
         self._forget(pair.hub_id, pair.site)
         await self._store.pairs.drop("image", pair.hub_id, pair.site)
 

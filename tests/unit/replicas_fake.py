@@ -94,6 +94,8 @@ class Cloud:
         elif method == "DELETE":
             if image["status"] == "deleted":
                 return 400, {}
+            if image["protected"]:
+                return 403, {}
             image["status"] = "deleted"
         elif method == "PATCH":
             for op in doc:

@@ -145,6 +145,7 @@ async def test_delete_follows_at_once_and_one_missing_answer_is_not_believed(r: 
     await r.images.queue.drain()
     assert r.paris.images[image]["status"] == "active"  # looked once; looks again in a moment
     r.hub.images[image] = kept | {"status": "deleted"}
+    r.paris.images[image]["protected"] = True
     await r.images.changed(image, deleted=True)
     await r.images.queue.drain()
     assert r.paris.images[image]["status"] == "deleted" and await r.store.pairs.all("image") == []
@@ -183,3 +184,13 @@ async def test_prefetch_goes_home(r: Rig) -> None:
     await r.images.prefetch(image, "p-ann")
     await r.images.moves.drain()
     assert r.uploads("tokyo") == 1
+
+
+async def test_replica_deleted_by_somebody_else_counts_as_gone(r: Rig) -> None:
+    image = r.image()
+    await r.images.materialise("paris", image, ANN)
+    for cloud in (r.hub, r.paris):
+        cloud.images[image]["status"] = "deleted"
+    await r.images.changed(image, deleted=True)
+    await r.images.queue.drain()
+    assert await r.store.pairs.all("image") == []
