@@ -180,6 +180,7 @@ class Networks:
 
     async def sync(self, kind: str, hub_id: str) -> None:
         """After a change (a delete too): copies follow in the background, tried again until they have."""
+        self._queue.forget((kind, hub_id))  # a new reason to look: pauses begin anew
         self._queue.add((kind, hub_id))
 
     def _look_again(self, kind: Kind, hub_id: str) -> None:

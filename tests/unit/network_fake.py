@@ -223,9 +223,9 @@ class Cloud:
         elif verb == "remove_router_interface":
             del self.rows["ports"][doc["port_id"]]
         elif verb == "add_addresses":
-            row["addresses"] += doc["address_group"]["addresses"]
+            row["addresses"] += doc["addresses"]
         elif verb == "remove_addresses":
-            row["addresses"] = [a for a in row["addresses"] if a not in doc["address_group"]["addresses"]]
+            row["addresses"] = [a for a in row["addresses"] if a not in doc["addresses"]]
         return 200, row
 
     def _delete(self, path: str, row: Doc) -> Answer:

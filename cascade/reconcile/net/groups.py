@@ -61,8 +61,8 @@ class Groups:
         want, have = set(group["addresses"]), set(row["addresses"])
         for verb, addresses in (("add_addresses", want - have), ("remove_addresses", have - want)):
             if addresses:
-                body = {"address_group": {"addresses": sorted(addresses)}}
-                accepted(site, "address_group", await self._r.call(site, "PUT", f"{ADDRESS_GROUP.path}/{site_id}/{verb}", body))
+                reply = await self._r.call(site, "PUT", f"{ADDRESS_GROUP.path}/{site_id}/{verb}", {"addresses": sorted(addresses)})
+                accepted(site, "address_group", reply)
         return True
 
     # -- groups, empty -----------------------------------------------------------------------------------------------
