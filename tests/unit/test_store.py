@@ -142,7 +142,9 @@ async def test_pairs(store: Store) -> None:
 
 async def test_intents(store: Store) -> None:
     """Open, change, claim, close."""
-    intent = await store.intents.open("server.delete", site="paris", project_id="p", user_id="u", request_id="r", body={}, resource_id="s")
+    intent = await store.intents.open(
+        "server.delete", site="paris", project_id="p", user_id="u", request_id="r", body={}, resource_id="s"
+    )
     await store.intents.update(intent.id, state="sent", body={"k": 1})
     (found,) = await store.intents.by_resource("s")
     assert (found.state, found.body, found.owner) == ("sent", {"k": 1}, store.owner)
@@ -217,7 +219,8 @@ async def test_role_sets_and_docs(store: Store) -> None:
 
 
 ROWS = st.lists(
-    st.tuples(st.integers(0, 5), st.text("abc", min_size=1, max_size=3), st.sampled_from(["paris", "tokyo"])), unique_by=lambda r: r[1]
+    st.tuples(st.integers(0, 5), st.text("abc", min_size=1, max_size=3), st.sampled_from(["paris", "tokyo"])),
+    unique_by=lambda r: r[1],
 )
 
 
