@@ -120,8 +120,8 @@ class Rebuild:
             if entry is None:
                 continue
             await self._store.index.add_many([entry])
-            flavor = row.get("flavor", {})
-            size = {"instances": 1, **await self._flavor(str(flavor.get("id", "")))}
+            flavor = row["flavor"]  # embedded since 2.47: the site's copy may be gone, the server's own facts are not
+            size = {"instances": 1, "cores": int(flavor["vcpus"]), "ram": int(flavor["ram"])}
             await self._store.ledger.put(entry.id, entry.project_id, entry.user_id, size)
 
     async def _cinder(self, site: Site, found: Found) -> None:
@@ -170,15 +170,6 @@ class Rebuild:
             if len(rows) < 500:
                 return
             marker = rows[-1]["id"]
-
-    async def _flavor(self, ident: str) -> dict[str, int]:
-        if not hasattr(self, "_flavors"):
-            self._flavors: dict[str, dict[str, int]] = {}
-        if ident not in self._flavors:
-            reply = await self._south.call("hub", "compute", "GET", f"/flavors/{ident}")
-            flavor = reply.json()["flavor"] if reply.ok else {"vcpus": 0, "ram": 0}
-            self._flavors[ident] = {"cores": flavor["vcpus"], "ram": flavor["ram"]}
-        return self._flavors[ident]
 
     async def _get(self, site: Site, service: str, path: str, params: list[tuple[str, str]]) -> Any:
         path, _, query = path.partition("?")

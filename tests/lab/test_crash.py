@@ -49,6 +49,8 @@ def world(gateway: Gateway, clouds: dict[str, Cloud]) -> Iterator[tuple[Gateway,
     c.until("network", f"/v2.0/ports?network_id={net}&fields=id&fields=device_owner", lambda a: not _server_ports(a))
     assert c("network", "DELETE", f"/v2.0/networks/{net}").status == 204
     c("image", "DELETE", f"/v2/images/{image}")
+    stamp = f"cascade:{net}"
+    clouds["tokyo"].until("network", f"/v2.0/networks?description={stamp}", lambda a: a.json()["networks"] == [])
     again.stop()
 
 

@@ -15,6 +15,7 @@ import structlog
 
 from cascade.model.errors import BadReply, Conflict, Fault
 from cascade.model.site import HUB
+from cascade.reconcile.net import orphans
 from cascade.reconcile.net.replica import NETWORK, PORT, SUBNET, Doc, Gone, Refused, Replicas, accepted
 from cascade.sites.registry import Sites
 
@@ -183,16 +184,22 @@ class NetworkReplicas:
         async def make() -> Doc:
             return body
 
-        if not net.get("mtu"):
-            return await self._r.ensure(site, NETWORK, net["id"], owner=owner, make=make)
-        body["mtu"] = net["mtu"]
-        try:
-            return await self._r.ensure(site, NETWORK, net["id"], owner=owner, make=make)
-        except Refused as e:
-            if e.reply.status != 400:
-                raise
-            del body["mtu"]  # more than the site's wires carry, or not settable there: its own default is the most it can do
-            return await self._r.ensure(site, NETWORK, net["id"], owner=owner, make=make)
+        if net.get("mtu"):
+            body["mtu"] = net["mtu"]
+        for _ in range(2):
+            try:
+                return await self._r.ensure(site, NETWORK, net["id"], owner=owner, make=make)
+            except Refused as e:
+                if e.reply.status == 400 and "mtu" in body:
+                    del body[
+                        "mtu"
+                    ]  # more than the site's wires carry, or not settable there: its own default is the most it can do
+                elif b"VlanIdInUse" not in e.reply.body or not await self._evict(site, body):
+                    raise
+        return await self._r.ensure(site, NETWORK, net["id"], owner=owner, make=make)
+
+    async def _evict(self, site: str, body: Doc) -> bool:
+        return await orphans.evict(self._r, site, body["provider:physical_network"], body["provider:segmentation_id"])
 
     async def _subnet(self, site: str, net: Doc, subnet: Doc, network: str, *, routed: bool) -> str:
         known = await self._r.site_id(site, SUBNET, subnet["id"])
