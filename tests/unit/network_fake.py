@@ -149,7 +149,6 @@ class Cloud:
                 wanted.setdefault(key, set()).add(value)
         fields = {v for k, v in params if k == "fields"}
 
-
         def fits(row: Doc) -> bool:
             return all(str(row.get(k)).lower() in {v.lower() for v in vs} for k, vs in wanted.items())
 
