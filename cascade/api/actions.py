@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cascade.api.addresses import FIXED_IP, FIXED_IP_UNTIL, fixed_ip
 from cascade.api.consoles import ACTIONS as CONSOLES
 from cascade.api.consoles import console
 from cascade.api.core import Core
@@ -12,6 +13,7 @@ from cascade.api.nics import Nics
 from cascade.api.request import Request, Response
 from cascade.api.zonal import at_site, locate
 from cascade.model.errors import Fault, NativeFault, OverQuota, SiteError
+from cascade.sites.versions import parse
 from cascade.store.index import IndexEntry
 
 _IMAGE_FIELDS = {"rebuild": "imageRef", "rescue": "rescue_image_ref"}
@@ -27,6 +29,8 @@ async def server_action(core: Core, req: Request) -> Response:
     what = doc[name] if name else None
     if name in ("addSecurityGroup", "removeSecurityGroup") and isinstance(what, dict) and isinstance(what.get("name"), str):
         return await _security_group(core, req, entry, what["name"], add=name == "addSecurityGroup")
+    if name in FIXED_IP and isinstance(what, dict) and parse(req.version or "2.1") < FIXED_IP_UNTIL:
+        return await fixed_ip(core, req, entry, what, add=name == "addFixedIp")
     if name in _IMAGE_FIELDS and isinstance(what, dict) and isinstance(what.get(_IMAGE_FIELDS[name]), str):
         return await _with_image(core, req, entry, doc, name)
     if name == "resize" and isinstance(what, dict) and isinstance(what.get("flavorRef"), str | int):

@@ -80,7 +80,10 @@ class Gateway:
                 service = getattr(e, "service", service)
                 answer = self._fault(rid, service, e)
             except NativeFault as e:
-                answer = web.Response(status=e.status, body=e.body, headers=_native_headers(e, rid))
+                if service in ("compute", "volume") and e.foreign:
+                    answer = self._fault(rid, service, Fault(e.status, e.message() or "The request was refused."))
+                else:
+                    answer = web.Response(status=e.status, body=e.body, headers=_native_headers(e, rid))
             except SiteError as e:
                 log.warning("site failed the request", site=e.target, error=str(e))
                 answer = self._fault(rid, service, _site_fault(e))

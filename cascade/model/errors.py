@@ -43,6 +43,11 @@ class NativeFault(CascadeError):
         self.headers = dict(headers)
         self.target = target
 
+    @property
+    def foreign(self) -> bool:
+        """Not in Nova's or Cinder's shape: Neutron, Glance or Keystone refused a part of their request, or nothing was said."""
+        return not self.body or b'"NeutronError"' in self.body[:40] or self.body[:1] != b"{"
+
     def message(self) -> str | None:
         """The service's own sentence, where its body has one."""
         try:
