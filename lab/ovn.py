@@ -42,8 +42,10 @@ def start(state: State, cloud: Cloud) -> None:
         file = Path(proc.argv[-1])
         if not file.exists():
             run(["ovsdb-tool", "create", file, SCHEMAS[proc.name.removeprefix("ovsdb-").rstrip("0123456789")]])
+        socket = Path(next(arg for arg in proc.argv if arg.startswith("--remote=")).removeprefix("--remote=punix:"))
+        if not proc.pid():
+            socket.unlink(missing_ok=True)  # a machine that was cut off leaves it, and its being there says "ready" below
         if proc.start():
-            socket = Path(next(arg for arg in proc.argv if arg.startswith("--remote=")).removeprefix("--remote=punix:"))
             until(f"{cloud.name}: {proc.name} listens", socket.exists, 15, 0.02)
     run(["ovn-nbctl", f"--db=unix:{place.run / 'nb.sock'}", "init"])
     run(["ovn-sbctl", f"--db=unix:{place.run / 'sb.sock'}", "init"])
