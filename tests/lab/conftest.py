@@ -21,7 +21,6 @@ def _up(port: int) -> bool:
 
 
 @pytest.hookimpl(tryfirst=True)
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Everything in this folder needs the lab."""
     here = Path(__file__).parent
