@@ -17,9 +17,11 @@ from oslo_config import cfg
 from cascade import telemetry
 from cascade.api import admin, listing
 from cascade.api.app import Gateway
+from cascade.api.consoles import PREFIX
 from cascade.api.core import Core
 from cascade.api.handlers import HANDLERS, TABLES
 from cascade.api.observe import observe
+from cascade.api.relay import Relay
 from cascade.api.tokens import Tokens
 from cascade.conf import Conf, load
 from cascade.quota.limits import Limits as QuotaLimits
@@ -157,7 +159,8 @@ def _extra(core: Core) -> dict[str, Callable[[web.Request], Awaitable[web.Stream
         body, kind = telemetry.render()
         return web.Response(body=body, headers={"Content-Type": kind})
 
-    return {"/healthz": health, "/metrics": metrics}
+    relay = Relay(core, core.conf.console_sessions)
+    return {"/healthz": health, "/metrics": metrics, PREFIX: relay.serve}
 
 
 _: Any = (admin, listing)

@@ -21,6 +21,7 @@ DEFAULT: list[cfg.Opt] = [
                       "this process is seen at once, one through another process within this time."),
     cfg.FloatOpt("list_deadline", default=2.5, help="Seconds a list over sites waits for the slowest site."),
     cfg.FloatOpt("call_deadline", default=60.0, help="Seconds any single southbound call may take."),
+    cfg.IntOpt("console_sessions", default=1000, help="Consoles one process relays at once; further ones are refused with 503."),
     cfg.StrOpt("policy_file", help="policy.yaml with overrides for the admin API."),
 ]  # fmt: skip
 DATABASE: list[cfg.Opt] = [

@@ -10,6 +10,14 @@ from enum import StrEnum
 SERVICES = ("keystone", "placement", "glance", "nova", "neutron", "cinder")
 """The services of a cloud. The place in this tuple is the offset from the cloud's base port."""
 
+CONSOLES = {
+    # program: the offset from the cloud's base port of the port it listens on
+    "nova-novncproxy": 10,
+    "nova-spicehtml5proxy": 11,
+    "nova-serialproxy": 12,
+}
+"""Console proxies of a site."""
+
 DATABASES: dict[str, tuple[str, ...]] = {service: (service,) for service in SERVICES if service != "nova"} | {
     "nova": ("nova_api", "nova_cell0", "nova")
 }
@@ -89,6 +97,10 @@ class Cloud:
         """The port on which a service's API listens."""
         return self.base_port + PORT_OFFSET + SERVICES.index(service)
 
+    def console_port(self, program: str) -> int:
+        """The port on which a console proxy listens."""
+        return self.base_port + PORT_OFFSET + CONSOLES[program]
+
     def url(self, service: str) -> str:
         """The root of a service's API."""
         return f"http://127.0.0.1:{self.port(service)}"
@@ -160,8 +172,8 @@ HUB = Cloud("hub", "2026.2", 20000, Identity.HUB, "fa:16:3e:c0:00:00", (10, 99))
 SITES = {
     site.name: site
     for site in (
-        Cloud("paris", "2026.2", 21000, Identity.MAPPED, "fa:16:3e:c1:00:00", (100, 149)),
-        Cloud("tokyo", "2025.1", 22000, Identity.MAPPED, "fa:16:3e:c2:00:00", (150, 199)),
+        Cloud("paris", "2026.2", 21000, Identity.MAPPED, "fa:16:3e:c1:00:00", (100, 149), computes=2),
+        Cloud("tokyo", "2025.1", 22000, Identity.MAPPED, "fa:16:3e:c2:00:00", (150, 199), computes=2),
         Cloud("osaka", "2026.2", 23000, Identity.SHARED, "fa:16:3e:c3:00:00", (200, 249), autostart=False),
     )
 }

@@ -22,13 +22,24 @@ PROGRAMS = {
     "qemu-img": "qemu-utils",
     "gcc": "gcc",
 }
+FILES = {
+    # a file we need: the Debian package that has it
+    "/usr/share/novnc/vnc_lite.html": "novnc",
+    "/usr/share/spice-html5/spice_auto.html": "spice-html5",
+}
+DRIVER_FILES = {
+    "nova_lab.py": "nova/virt/lab.py",
+    "nova_screen.py": "nova/virt/lab_screen.py",
+    "cinder_lab.py": "cinder/volume/drivers/lab.py",
+}
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DRIVERS = Path(__file__).resolve().parent / "drivers"
 
 
 def packages() -> None:
     """Install the Debian packages that are missing; their services are not started."""
-    missing = sorted({package for program, package in PROGRAMS.items() if not shutil.which(program, path=SYSTEM_PATH)})
+    wanted = {package for program, package in PROGRAMS.items() if not shutil.which(program, path=SYSTEM_PATH)}
+    missing = sorted(wanted | {package for file, package in FILES.items() if not Path(file).exists()})
     if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
         missing.append("python3-dev")  # uWSGI is built from source
     if not missing:
@@ -83,7 +94,7 @@ def _install(state: State, wanted: Release, venv: Path) -> None:
 def _drivers(state: State, name: str) -> None:
     """Put the lab's drivers where Nova and Cinder look for drivers: below their own packages."""
     libraries = state.site_packages(name)
-    for source, target in (("nova_lab.py", "nova/virt/lab.py"), ("cinder_lab.py", "cinder/volume/drivers/lab.py")):
+    for source, target in DRIVER_FILES.items():
         text = (DRIVERS / source).read_text()
         if not (libraries / target).exists() or (libraries / target).read_text() != text:
             (libraries / target).write_text(text)

@@ -5,7 +5,7 @@ import time
 from lab import config, ovn
 from lab.config.ini import Context
 from lab.config.services import threads
-from lab.data import Cloud
+from lab.data import CONSOLES, Cloud
 from lab.install import SYSTEM_PATH
 from lab.paths import State
 from lab.procs import Proc
@@ -21,7 +21,7 @@ WSGI = {
 DAEMONS = {
     "nova": ("nova-conductor", "nova-scheduler"),
     "neutron": ("neutron-periodic-workers", "neutron-ovn-maintenance-worker"),
-    "cinder": ("cinder-scheduler", "cinder-volume"),
+    "cinder": ("cinder-scheduler", "cinder-volume", "cinder-backup"),
 }
 
 
@@ -32,6 +32,8 @@ def procs(state: State, cloud: Cloud) -> list[Proc]:
         return found
     for service, names in DAEMONS.items():
         found += [_daemon(state, cloud, name, config.files(state, cloud, service)) for name in names]
+    for name in CONSOLES:
+        found.append(_daemon(state, cloud, name, config.files(state, cloud, "nova")))
     place = state.cloud(cloud)
     for index in range(1, cloud.computes + 1):
         files = ["--config-file", str(place.etc / "nova" / f"compute{index}.conf")]

@@ -24,6 +24,7 @@ HANDLERS: dict[str, Handler] = {
     "server_tags": actions.server_tags,
     "server_groups": actions.server_groups,
     "remote_console": consoles.remote_console,
+    "console_auth_token": consoles.console_auth_token,
     "interface_attach": actions.interface_attach,
     "interface_detach": actions.interface_detach,
     "volume_attach": actions.volume_attach,

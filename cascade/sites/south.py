@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import aiohttp
 import msgspec
 
 from cascade.model.caller import Caller
@@ -18,10 +19,12 @@ from cascade.model.reply import Reply
 from cascade.model.site import HUB
 from cascade.sites import versions
 from cascade.sites.clouds import Clouds, Place
+from cascade.sites.grants import Grants
 from cascade.sites.limits import Limits
 from cascade.sites.registry import Sites
 from cascade.sites.shadow import Shadow, ShadowStore
 from cascade.sites.transport import Params, StreamReply, Transport
+from cascade.sites.tunnel import Tunnels
 
 T = TypeVar("T")
 _VERSION_TAIL = re.compile(r"/v\d+(\.\d+)?(/.*)?$")
@@ -56,6 +59,8 @@ class South:
         self._sites, self._clouds, self._hub = sites, clouds, hub
         self._limits = limits or sites.limits
         self._transport = Transport(self._limits, sites.health)
+        self._tunnels = Tunnels(self._limits)
+        self.grants = Grants(master_key)
         self.shadow = Shadow(self, sites, store, master_key=master_key, limits=self._limits, clock=clock)
 
     def start(self) -> None:
@@ -68,6 +73,7 @@ class South:
         await self.shadow.close()
         await self._clouds.close()
         await self._transport.close()
+        await self._tunnels.close()
 
     async def call(
         self,
@@ -173,6 +179,20 @@ class South:
         sent["x-auth-token"] = (await self._actor(target, as_)).token
         async with self._transport.stream(target, service, method, url, headers=sent, params=params, tls=place.tls) as second:
             yield second
+
+    @asynccontextmanager
+    async def console_page(self, target: str, url: str) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A file from a site's console proxy. Raises SiteUnreachable."""
+        place = await self._place(target)
+        async with self._tunnels.page(target, url, place.tls) as response:
+            yield response
+
+    async def console_socket(
+        self, target: str, url: str, *, origin: str | None, protocols: Sequence[str]
+    ) -> aiohttp.ClientWebSocketResponse:
+        """A websocket to a site's console proxy. Raises SiteUnreachable."""
+        place = await self._place(target)
+        return await self._tunnels.socket(target, url, place.tls, origin=origin, protocols=protocols)
 
     def base_urls(self, target: str) -> dict[str, str]:
         """Service -> its URL in the target's catalogue, for rewriting links; empty until the target was first reached."""

@@ -16,6 +16,7 @@ ROWS: tuple[Row, ...] = (
         handler="interface_detach"),
     Row(pattern="/servers/{id}/os-volume_attachments", kind=Kind.ZONAL, resource="server", methods=_POST, handler="volume_attach"),
     Row(pattern="/servers/{id}/remote-consoles", kind=Kind.ZONAL, resource="server", methods=_POST, handler="remote_console"),
+    Row(pattern="/os-console-auth-tokens/{token}", kind=Kind.AGGREGATE, methods=_GET, handler="console_auth_token"),
     Row(pattern="/servers/{id}/os-security-groups", kind=Kind.ZONAL, resource="server", methods=_GET),
     Row(pattern="/servers/{id}/tags", kind=Kind.ZONAL, resource="server", methods=frozenset({"PUT", "DELETE"}),
         handler="server_tags"),

@@ -1,6 +1,7 @@
 """Nova: the API alone at the hub, everything at a site."""
 
 from lab.config.ini import Context, Ini
+from lab.data import CONSOLES, Cloud
 
 
 def nova(context: Context) -> dict[str, Ini]:
@@ -11,6 +12,33 @@ def nova(context: Context) -> dict[str, Ini]:
             name = f"nova-compute{index}"
             found[f"compute{index}.conf"] = _nova(context, name, f"{context.cloud.name}-cmp{index}")
     return found
+
+
+def _consoles(cloud: Cloud) -> Ini:
+    """Console sections; the hub has no consoles."""
+    if cloud.is_hub:
+        return {"vnc": {"enabled": False}}
+    novnc, spice, serial = (cloud.console_port(program) for program in CONSOLES)
+    return {
+        "vnc": {
+            "enabled": True,
+            "novncproxy_host": "127.0.0.1",
+            "novncproxy_port": novnc,
+            "novncproxy_base_url": f"http://127.0.0.1:{novnc}/vnc_lite.html",
+        },
+        "spice": {
+            "enabled": True,
+            "html5proxy_host": "127.0.0.1",
+            "html5proxy_port": spice,
+            "html5proxy_base_url": f"http://127.0.0.1:{spice}/spice_auto.html",
+        },
+        "serial_console": {
+            "enabled": True,
+            "serialproxy_host": "127.0.0.1",
+            "serialproxy_port": serial,
+            "base_url": f"ws://127.0.0.1:{serial}/",
+        },
+    }
 
 
 def _nova(context: Context, name: str, host: str) -> Ini:
@@ -61,7 +89,7 @@ def _nova(context: Context, name: str, host: str) -> Ini:
         ),
         "keystone": context.auth("nova", valid_interfaces="public"),
         "cache": {"enabled": True, "backend": "dogpile.cache.memory"},
-        "vnc": {"enabled": False},
+        **_consoles(cloud),
         **context.common("nova"),
         **context.privileged("nova_sys_admin", "privsep_osbrick"),
     }

@@ -88,8 +88,18 @@ def cinder(context: Context) -> dict[str, Ini]:
     }
     ini: Ini = {"DEFAULT": defaults}
     if not context.cloud.is_hub:
-        defaults["enabled_backends"] = "lab"
-        ini["lab"] = {"volume_driver": "cinder.volume.drivers.lab.LabDriver", "volume_backend_name": "lab"}
+        backends = ("lab", "lab2")
+        defaults |= {
+            "enabled_backends": ",".join(backends),
+            "backup_driver": "cinder.backup.drivers.posix.PosixBackupDriver",
+            "backup_posix_path": context.var("cinder") / "backup",
+        }
+        for name in backends:
+            ini[name] = {
+                "volume_driver": "cinder.volume.drivers.lab.LabDriver",
+                "volume_backend_name": name,
+                "lab_path": context.var("cinder") / ("volumes" if name == "lab" else f"volumes-{name}"),
+            }
     ini |= {
         "database": context.database("cinder"),
         "key_manager": {"backend": "cinder.keymgr.conf_key_mgr.ConfKeyManager", "fixed_key": "0" * 64},

@@ -14,8 +14,9 @@ from typing import Any
 
 import nova.conf
 from nova.compute import power_state, task_states
+from nova.console import type as console
 from nova.image import glance
-from nova.virt import fake
+from nova.virt import fake, lab_screen
 
 CONF = nova.conf.CONF
 _saving = threading.Lock()
@@ -89,6 +90,18 @@ class LabDriver(fake.FakeDriverWithoutFakeNodes):
     def rescue(self, context: Any, instance: Any, *args: Any, **kwargs: Any) -> None:
         """A rescued instance runs."""
         self.instances[instance.uuid].state = power_state.RUNNING
+
+    def get_vnc_console(self, context: Any, instance: Any) -> Any:
+        """The instance's screen."""
+        return console.ConsoleVNC(host="127.0.0.1", port=lab_screen.port("vnc", instance.uuid))
+
+    def get_serial_console(self, context: Any, instance: Any) -> Any:
+        """The instance's serial line."""
+        return console.ConsoleSerial(host="127.0.0.1", port=lab_screen.port("serial", instance.uuid))
+
+    def get_spice_console(self, context: Any, instance: Any) -> Any:
+        """A SPICE port that says nothing of SPICE: page and tunnel are real, the picture is not."""
+        return console.ConsoleSpice(host="127.0.0.1", port=lab_screen.port("serial", instance.uuid), tlsPort=None)
 
     def attach_interface(self, context: Any, instance: Any, image_meta: Any, vif: Any) -> None:
         """Plug one more interface."""
