@@ -7,12 +7,14 @@ Order of the pipeline, and why: sanitise first (nothing below ever sees an uncle
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import aiohttp
 import structlog
-from aiohttp import web
+from aiohttp import http_exceptions, web
 
 from cascade import telemetry
 from cascade.api import admin, versions
@@ -21,7 +23,7 @@ from cascade.api.core import Core
 from cascade.api.forward import to_hub
 from cascade.api.policy import Policy
 from cascade.api.request import Request, Response
-from cascade.api.sanitise import clean_headers, framing_fault, split_target
+from cascade.api.sanitise import all_headers, clean_headers, framing_fault, split_target
 from cascade.api.tokens import Invalid, Tokens, allowed
 from cascade.model.caller import Caller
 from cascade.model.errors import WEBOB, CascadeError, Fault, NativeFault, SiteError, SiteTimeout, fault_body
@@ -36,6 +38,8 @@ NOBODY = Caller(
     roles=frozenset(), expires_at=0.0,
 )  # fmt: skip
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_GONE = 499
+"""In log and metrics only: the client left before it had its answer."""
 
 
 class Gateway:
@@ -55,7 +59,9 @@ class Gateway:
 
     def app(self) -> web.Application:
         """The aiohttp application. The JSON size limit is ours, per kind of body, so aiohttp's is off."""
-        app = web.Application(client_max_size=0, handler_args={"auto_decompress": False})
+        front = logging.getLogger("cascade.front")
+        front.addFilter(_worth_logging)
+        app = web.Application(client_max_size=0, handler_args={"auto_decompress": False, "logger": front})
         app.router.add_route("*", "/{tail:.*}", self.serve)
         return app
 
@@ -94,8 +100,11 @@ class Gateway:
                 )
             status = answer.status
             return answer
-        except (ConnectionResetError, asyncio.CancelledError):
-            status = 499
+        except ConnectionError:
+            status = _GONE
+            return web.Response(status=_GONE)  # to nobody
+        except asyncio.CancelledError:
+            status = _GONE
             raise
         except Exception:  # the last line: a bug of ours must not show a traceback, and must be in the log
             log.exception("bug")
@@ -109,7 +118,7 @@ class Gateway:
             request_id.reset(reset)
 
     async def _answer(self, http: web.Request, rid: str, service: str, path: str, params: list[tuple[str, str]]) -> Response:
-        raw = {k.lower(): v for k, v in http.headers.items()}
+        raw = all_headers(http.headers.items())
         if (bad := framing_fault(raw)) is not None:
             raise bad
         if not service:
@@ -130,7 +139,7 @@ class Gateway:
         if streamed:
             req.stream = _chunks(http)
         else:
-            req.body = await _read(http, self.core.conf.max_json_body)
+            req.body = await _read(http, self.core.conf.max_json_body, self.core.conf.call_deadline)
         if service == "identity":
             if token is not None and "x-subject-token" in raw:
                 req.headers = {**headers, "x-subject-token": raw["x-subject-token"]}
@@ -179,7 +188,7 @@ class Gateway:
     async def _unauthenticated(self, req: Request, token: str | None) -> Response:
         from cascade.api.forward import from_hub
 
-        headers = {"x-auth-token": token} if token else {}
+        headers = {"x-auth-token": token} if token and token.isascii() else {}
         path = req.path if req.service != "compute" or req.path.startswith("/v") else "/v2.1" + req.path
         reply = await self.core.south.anonymous("hub", req.service, "GET", path, headers=headers, rooted=True)
         if reply.status == 401:
@@ -193,10 +202,21 @@ class Gateway:
         if answer.stream is None:
             return web.Response(status=answer.status, body=answer.body, headers=headers)
         out = web.StreamResponse(status=answer.status, headers=headers)
-        await out.prepare(http)
-        async for chunk in answer.stream:
-            await out.write(chunk)
-        await out.write_eof()
+        idle = self.core.conf.call_deadline
+        try:
+            await out.prepare(http)
+            async for chunk in answer.stream:
+                async with asyncio.timeout(idle):  # who does not read holds a connection to the hub
+                    await out.write(chunk)
+            await out.write_eof()
+        except (TimeoutError, SiteError, ConnectionError) as e:
+            # Half of it is on its way: only a broken connection says that the rest will not come.
+            log.info("stream ended early", error=str(e) or type(e).__name__)
+            if http.transport is not None:
+                http.transport.abort()
+        finally:
+            if answer.release is not None:
+                await answer.release()
         return out
 
     def _fault(self, rid: str, service: str, fault: Fault) -> web.Response:
@@ -220,21 +240,34 @@ def _below_version(req: Request) -> str:
     return "/" + rest
 
 
-async def _read(http: web.Request, limit: int) -> bytes:
-    """The whole body within ``limit`` bytes. Raises Fault 413 without reading the rest."""
+def _worth_logging(record: logging.LogRecord) -> bool:
+    """What is not HTTP has been answered with 400, and is no news."""
+    return not (record.exc_info and isinstance(record.exc_info[1], http_exceptions.HttpProcessingError))
+
+
+async def _read(http: web.Request, limit: int, seconds: float) -> bytes:
+    """The whole body within ``limit`` bytes and ``seconds``. Raises Fault 413 without reading the rest, 408, 400."""
     if http.content_length is not None and http.content_length > limit:
         raise Fault(413, "Request is too large.", kind=WEBOB)
     out = bytearray()
-    async for chunk in http.content.iter_chunked(65536):
-        out += chunk
-        if len(out) > limit:
-            raise Fault(413, "Request is too large.", kind=WEBOB)
+    try:
+        async with asyncio.timeout(seconds):
+            async for chunk in _chunks(http):
+                out += chunk
+                if len(out) > limit:
+                    raise Fault(413, "Request is too large.", kind=WEBOB)
+    except TimeoutError:
+        raise Fault(408, "The request did not arrive in time.", kind=WEBOB, headers={"Connection": "close"}) from None
     return bytes(out)
 
 
 async def _chunks(http: web.Request) -> AsyncIterator[bytes]:
-    async for chunk in http.content.iter_chunked(65536):
-        yield chunk
+    """The body as it comes. Raises Fault 400 for one that is framed wrongly, ConnectionError where it breaks off."""
+    try:
+        async for chunk in http.content.iter_chunked(65536):
+            yield chunk
+    except (http_exceptions.HttpProcessingError, aiohttp.ClientPayloadError, web.RequestPayloadError) as e:
+        raise Fault(400, "The request body is not framed as its header says.", kind=WEBOB) from e
 
 
 def _native_headers(e: NativeFault, rid: str) -> dict[str, str]:

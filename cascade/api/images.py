@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 from urllib.parse import unquote
@@ -30,14 +29,8 @@ async def image_download(core: Core, req: Request) -> Response:
     answer = Response.passed(Reply(HUB, reply.status, reply.headers, b""))
     if "content-length" in reply.headers:
         answer.headers["content-length"] = reply.headers["content-length"]
-    answer.stream = _draining(stack, reply)
+    answer.stream, answer.release = reply.chunks(), stack.aclose
     return answer
-
-
-async def _draining(stack: AsyncExitStack, reply: StreamReply) -> AsyncIterator[bytes]:
-    async with stack:
-        async for chunk in reply.chunks():
-            yield chunk
 
 
 async def image_upload(core: Core, req: Request) -> Response:

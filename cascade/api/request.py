@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +58,9 @@ class Response:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     stream: AsyncIterator[bytes] | None = None
+    """Sent instead of ``body``."""
+    release: Callable[[], Awaitable[None]] | None = None
+    """Lets go of what ``stream`` comes from: called once, also where nothing could be sent."""
 
     @classmethod
     def of(cls, doc: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

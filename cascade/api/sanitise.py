@@ -20,24 +20,30 @@ _DROPPED = frozenset((
     # what a site's own middleware would believe: http_proxy_to_wsgi, auth_token, method override
     "forwarded", "x-real-ip", "x-service-token", "x-http-method-override", "x-method-override", "x-auth-token",
     "x-storage-token", "x-tenant", "x-tenant-id", "x-tenant-name", "x-role", "x-is-admin-project",
-    "openstack-identity-access-rules",
+    "openstack-identity-access-rules", "openstack-system-scope",
     "x-openstack-request-id", "x-catalog", "x-service-catalog",
 ))  # fmt: skip
 _DROPPED_PREFIXES = (
     "x-forwarded-", "x-identity", "x-roles", "x-project", "x-user", "x-domain", "x-service-", "x-system", "x-cascade-",
 )  # fmt: skip
 _BAD = re.compile(r"%2f|%5c|%00|%0[ad]|%2e|\\|[\x00-\x20\x7f]", re.IGNORECASE)
+_ESCAPE = re.compile(r"%(..?)?")
+_HEX = re.compile(r"[0-9A-Fa-f]{2}")
+_UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_~")
 MAX_PATH = 4096
 """Bytes; Keystone and Nova stop at uWSGI's buffer, far above what any of their own URLs needs."""
 
 
 def clean_headers(raw: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Lower-case names; of a repeated header the values are joined as HTTP allows."""
+    """What of ``all_headers`` may go on. A name with ``_`` may not: to WSGI it is the same as the one with ``-``."""
+    return {k: v for k, v in all_headers(raw).items() if k not in _DROPPED and not k.startswith(_DROPPED_PREFIXES) and "_" not in k}
+
+
+def all_headers(raw: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Lower-case names; of a repeated header the values are joined as HTTP allows, so two tokens are no token."""
     out: dict[str, str] = {}
     for name, value in raw:
         key = name.lower()
-        if key in _DROPPED or key.startswith(_DROPPED_PREFIXES):
-            continue
         out[key] = f"{out[key]},{value}" if key in out else value
     return out
 
@@ -46,7 +52,8 @@ def split_target(target: str) -> tuple[str, str, list[tuple[str, str]]]:
     """``(service or '', path below it, query parameters)`` of a request target in origin form.
 
     Raises Fault 404 for a path no service would have (dot segments, empty segments, encoded slashes, controls),
-    400 for an absolute or over-long target.
+    400 for an absolute or over-long target and for escapes that are none, or no UTF-8: some servers die of them.
+    Escapes of letters and digits are undone, as RFC 3986 has it: no spelling of a path passes its row by.
     """
     path, _, query = target.partition("?")
     if not path.startswith("/") or len(target) > MAX_PATH * 4 or len(path) > MAX_PATH:
@@ -56,20 +63,37 @@ def split_target(target: str) -> tuple[str, str, list[tuple[str, str]]]:
     inner = "/" + rest if service else path
     if _BAD.search(path):
         raise _NotAPath(service)
+    inner = _plain(inner, service)
     stripped = inner.rstrip("/")
     segments = stripped.split("/")[1:] if stripped else []
     if any(s in ("", ".", "..") or unquote(s) in (".", "..") for s in segments):
         raise _NotAPath(service)
-    params = parse_qsl(query, keep_blank_values=True, max_num_fields=1000) if query else []
+    params = parse_qsl(query, keep_blank_values=True) if query else []
     # A trailing slash is kept only on the bare root: Nova's and Cinder's routers treat "/servers/" as "/servers".
     return service, stripped or "/", params
 
 
-class _NotAPath(Fault):
-    """404 that remembers its service, so that the fault has that service's shape."""
+def _plain(path: str, service: str) -> str:
+    try:
+        unquote(path, errors="strict")
+    except UnicodeDecodeError:
+        raise _NotAPath(service, 400) from None
+    return _ESCAPE.sub(lambda m: _unescaped(m[0], service), path)
 
-    def __init__(self, service: str) -> None:
-        super().__init__(404, "The resource could not be found.", kind=WEBOB)
+
+def _unescaped(escape: str, service: str) -> str:
+    if _HEX.fullmatch(escape[1:]) is None:
+        raise _NotAPath(service, 400)
+    char = chr(int(escape[1:], 16))
+    return char if char in _UNRESERVED else escape
+
+
+class _NotAPath(Fault):
+    """A refusal that remembers its service, so that the fault has that service's shape."""
+
+    def __init__(self, service: str, status: int = 404) -> None:
+        words = {404: "The resource could not be found.", 400: "The request target is not acceptable."}
+        super().__init__(status, words[status], kind=WEBOB)
         self.service = service
 
 

@@ -43,7 +43,7 @@ class Tokens:
 
     async def validate(self, token: str | None) -> Caller:
         """The caller behind a token. Raises Invalid; SiteError when Keystone does not answer."""
-        if not token or len(token) > 8192:
+        if not token or len(token) > 8192 or not token.isascii():
             raise Invalid
         key = hashlib.sha256(token.encode()).hexdigest()
         now = self._clock()

@@ -87,7 +87,7 @@ class Monitor(Mapping[str, Health]):
         self._breaker(target, service).success(probe=False)
 
     def failed(self, target: str, service: str, error: str) -> None:
-        """Traffic got no connection, or lost it: counts, and is looked into at once."""
+        """Traffic got no connection: counts, and is looked into at once."""
         self._failure(target, service, error, probe=False)
         self.poke(target)
 

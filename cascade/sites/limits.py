@@ -21,8 +21,8 @@ class Limits:
     """Largest answer taken into memory; a bigger one is a BadReply."""
     concurrency: int = 32
     """Calls in flight per target; further ones wait within their own deadline."""
-    streams: int = 8
-    """Image streams in flight per target."""
+    streams: int = 32
+    """Image streams in flight per target, those of north clients included; each holds less than a megabyte."""
     logins: int = 4
     """Tokens made at once per site: each costs the site a password hash (R5.5)."""
     probe_interval: float = 10.0

@@ -32,6 +32,7 @@ _OURS = frozenset({
     "host", "content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade", "expect",
     "accept-encoding", "cookie", "proxy-authorization", "x-service-token", "x-openstack-request-id", "user-agent",
 })  # fmt: skip
+_UNSENDABLE = "The request holds a header or an address that cannot be sent."
 _GATEWAY = frozenset({502, 503, 504})
 _READS = frozenset({"GET", "HEAD"})
 
@@ -172,6 +173,8 @@ class Transport:
                 if upload is not None and upload.broken is not None:  # what we were given broke, not the site
                     raise upload.broken from e
                 raise self._failed(target, service, e, probe=False) from e
+            except ValueError as e:
+                raise Fault(400, _UNSENDABLE) from e
             async with response:
                 self._account(target, service, response.status)
                 yield StreamReply(target, response.status, _lower(response), response)
@@ -217,10 +220,12 @@ class Transport:
             if not probe:  # a slow call proves nothing about the site: let a probe find out
                 self._monitor.poke(target, service)
             return SiteTimeout(target, f"{service}: no complete answer within the deadline")
-        if not probe:
-            self._monitor.failed(target, service, words)
         if unconnected:
+            if not probe:
+                self._monitor.failed(target, service, words)
             return SiteUnreachable(target, words)
+        if not probe:  # one request may have killed its worker, and must not shut the door for everybody: a probe decides
+            self._monitor.poke(target, service)
         return SiteTimeout(target, f"{words} (connection lost before the answer was complete)")
 
     def _give_up_reads(self, target: str) -> None:
@@ -271,7 +276,7 @@ class Transport:
         except aiohttp.ClientError:
             raise
         except ValueError as e:
-            raise Fault(400, "The request holds a header or an address that cannot be sent.") from e
+            raise Fault(400, _UNSENDABLE) from e
 
 
 def _url(url: str, params: Params | None) -> URL:
