@@ -32,9 +32,14 @@ async def zonal_list(core: Core, req: Request) -> Response:
     usable = [n for n in names if core.sites.usable(n)]
     if not usable and not names:
         return await to_hub(core, req)  # an empty list, or the service's own word on a bad parameter
+
+    async def keep(site: str, rows: Sequence[lists.Row]) -> list[lists.Row]:
+        return await _ours(core, row.resource, site, rows)
+
     what = lists.Listing(
         service=req.service, path=req.path, collection=row.collection, kind=row.resource, ties=row.ties, params=req.params,
-        project=project, owners=await _owners(core, usable, project), deadline=core.conf.list_deadline,
+        project=project, owners=await _owners(core, usable, project), keep=keep if every else None,
+        deadline=core.conf.list_deadline,
     )  # fmt: skip
 
     async def ask(site: str, path: str, params: Sequence[tuple[str, str]], timeout: float) -> Reply:
@@ -65,34 +70,26 @@ async def zonal_list(core: Core, req: Request) -> Response:
 
 
 async def _north_rows(core: Core, req: Request, rows: Sequence[lists.Row], *, every: bool) -> list[Any]:
-    """Rows in north terms, in order; rows of projects that are not ours are left out of an administrator's list."""
-    assert req.row is not None
+    """Rows in north terms, in order."""
     by_site: dict[str, list[Any]] = {}
     for row in rows:
         by_site.setdefault(row.site, []).append(msgspec.json.decode(row.raw))
-    done: dict[str, Any] = {}
-    for site, docs in by_site.items():
-        ours = await _ours(core, site, docs) if every else None
-        kept = [ours is None or (owner := _owner(d)) is None or owner in ours for d in docs]
-        translated = await north_doc(core, site, docs, req.caller, req.service)
-        done[site] = iter([t if keep else None for t, keep in zip(translated, kept, strict=True)])
+    done = {site: iter(await north_doc(core, site, docs, req.caller, req.service)) for site, docs in by_site.items()}
     out = [next(done[row.site]) for row in rows]
     if not every and req.caller.project_id:
-        await _learn(core, req, [r for r, doc in zip(rows, out, strict=True) if doc is not None and doc.get("status") != "DELETED"])
-    return [r for r in out if r is not None]
+        await _learn(core, req, [r for r, doc in zip(rows, out, strict=True) if doc.get("status") != "DELETED"])
+    return out
 
 
-async def _ours(core: Core, site: str, docs: list[Any]) -> set[str] | None:
-    """The site's project ids that are shadows of north projects; None where projects are shared."""
+async def _ours(core: Core, kind: str, site: str, rows: Sequence[lists.Row]) -> list[lists.Row]:
+    """Rows of north projects: a mapped site has tenants of its own, who are no business of our administrators."""
     if core.sites.get(site).identity == "shared":
-        return None
-    owners = {o for d in docs if (o := _owner(d))}
-    return set(await core.store.pairs.to_hub(site, list(owners)))
-
-
-def _owner(doc: Mapping[str, Any]) -> str | None:
-    found = doc.get("tenant_id") or doc.get("os-vol-tenant-attr:tenant_id") or doc.get("project_id")
-    return found or doc.get("os-extended-snapshot-attributes:project_id") or doc.get("os-backup-project-attr:project_id")
+        return list(rows)
+    shadows = await core.store.pairs.to_hub(site, {r.owner for r in rows if r.owner})
+    # Some kinds do not say whose they are (attachments, messages): of those only what went through us is known.
+    silent = {r.id for r in rows if r.owner is None}
+    strange = await core.store.index.unknown(kind, silent)
+    return [r for r in rows if (r.owner in shadows if r.owner else r.id not in strange)]
 
 
 async def _learn(core: Core, req: Request, rows: Sequence[lists.Row]) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from cascade.api.core import Core
 from cascade.api.forward import from_site, site_reply, to_hub
 from cascade.api.request import Request, Response
 from cascade.model.errors import Fault, SiteError
 from cascade.routing import partial
+from cascade.routing.rows import owner_of
 from cascade.store.index import IndexEntry
 
 _PROBES = {
@@ -31,33 +33,49 @@ async def locate(core: Core, req: Request, kind: str, ident: str) -> IndexEntry 
 
 
 async def _probe(core: Core, req: Request, kind: str, ident: str) -> IndexEntry | None:
-    """Ask the sites where the project is present, once, as the caller (design review 4.4)."""
-    service, path = _PROBES[kind]
-    owner = req.caller.project_id
-    places = [s for s in await core.store.index.sites_of(None, owner) if core.sites.usable(s)]
+    """Ask the sites where the project is present, once, as the caller (design review 4.4).
 
-    async def ask(site: str) -> str | None:
+    An administrator may ask for anybody's, so all sites are asked; but what belongs to no project of this cloud is the
+    site owner's and does not exist here.
+    """
+    service, path = _PROBES[kind]
+    admin = req.caller.is_admin
+    places = core.sites.names() if admin else await core.store.index.sites_of(None, req.caller.project_id)
+
+    async def ask(site: str) -> IndexEntry | None:
+        if not core.sites.usable(site):
+            return None
         try:
             reply = await core.south.call(
-                site,
-                service,
-                "GET",
-                f"{path}/{ident}",
-                as_=req.caller,
-                version=_PROBE_VERSION[service],
+                site, service, "GET", f"{path}/{ident}", as_=req.caller, version=_PROBE_VERSION[service],
                 timeout=core.conf.list_deadline,
-            )
+            )  # fmt: skip
+            doc = reply.json() if reply.status == 200 else None
         except SiteError:
             return None
-        return site if reply.status == 200 else None
+        shown = next(iter(doc.values()), None) if isinstance(doc, dict) else None
+        owner = await _project(core, site, shown) if isinstance(shown, dict) and admin else req.caller.project_id
+        if not isinstance(shown, dict) or owner is None:
+            return None
+        return IndexEntry(kind=kind, id=ident, site=site, project_id=owner, user_id=req.caller.user_id, created=None)
 
-    found = [s for s in await asyncio.gather(*(ask(s) for s in places)) if s]
-    if not found or owner is None:
+    found = [e for e in await asyncio.gather(*(ask(s) for s in places)) if e is not None]
+    if not found:
         return None
-    entry = IndexEntry(kind=kind, id=ident, site=found[0], project_id=owner, user_id=req.caller.user_id, created=None, deleted=None)
-    if not req.caller.is_admin:  # an administrator sees other projects' things: whose it is stays unknown
-        await core.store.index.add(kind, ident, site=found[0], project_id=owner, user_id=req.caller.user_id)
-    return entry
+    await core.store.index.add_many(found[:1])
+    return found[0]
+
+
+async def _project(core: Core, site: str, shown: dict[str, Any]) -> str | None:
+    """The north project of a site's thing; None where there is none."""
+    owner = owner_of(shown)
+    if owner is None:  # attachments and the like do not say; their volume does
+        volume = await core.store.index.get("volume", str(shown.get("volume_id")))
+        return volume.project_id if volume is not None and volume.site == site else None
+    if core.sites.get(site).identity == "shared":
+        return owner
+    pair = (await core.store.pairs.to_hub(site, [owner])).get(owner)
+    return pair.hub_id if pair is not None and pair.kind == "project" else None
 
 
 async def zonal(core: Core, req: Request) -> Response:

@@ -50,7 +50,7 @@ async def page(
     """One page of ``what`` over ``sites``.
 
     ``away``: sites that belong to the list but are known not to answer: not asked, named as failed, their positions kept.
-    Raises NativeFault for a refusal of the request itself (400, 403: a site's own words), UnknownMarker.
+    Raises NativeFault for a refusal of the request itself (400 of any site, 403 of all: their own words), UnknownMarker.
     """
     reader = Reader(what, ask, north, index)
     limit = _number(what.param("limit"), MAX_PAGE)
@@ -61,7 +61,7 @@ async def page(
         alone = await _single(what, sites[0], reader)
         assert alone is not None
         return alone
-    if len(sites) == 1 and not away:
+    if len(sites) == 1 and not away and what.keep is None:
         marker = what.param("marker")
         entry = None if marker is None else await index.get(what.kind, marker, deleted=True)
         if entry is None or entry.site == sites[0]:
@@ -85,7 +85,7 @@ def _number(text: str | None, default: int) -> int | None:
     """A parameter's value; None where it is no number the services take."""
     if text is None:
         return default
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+    return int(text[:18]) if text.isascii() and text.isdigit() else None
 
 
 async def _single(what: Listing, site: str, reader: Reader, *, known: bool = False) -> Page | None:
@@ -128,6 +128,8 @@ async def _merged(
         got = [row for _, row in out.rows]
         skip, got = max(0, skip - len(got)), got[skip:]
         rows += got
+    if reader.refusals and reader.failed.keys() >= set(sites):
+        raise reader.refusals[0]
     await reader.learn(rows)
     if rows and out.more:
         at = {s.site: s.at and await reader.north_id(s.site, s.at) for s in streams.values() if s.placed}

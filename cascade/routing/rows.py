@@ -107,6 +107,11 @@ def _named(service: str, orders: Sequence[Order]) -> tuple[Order, ...]:
     return tuple(Order(names.get(o.field, o.field), o.descending) for o in orders)
 
 
+def owner_of(doc: Mapping[str, Any]) -> str | None:
+    """The project a shown thing belongs to, in the terms of who shows it; None where the document does not say."""
+    return next((v for k in _OWNER if isinstance(v := doc.get(k), str) and v), None)
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One row: the bytes the site sent, and the few values read from them."""

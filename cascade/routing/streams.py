@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from cascade.model.errors import BadReply, SiteError, SiteTimeout
+from cascade.model.errors import BadReply, Fault, NativeFault, SiteError, SiteTimeout
 from cascade.model.reply import Reply
 from cascade.routing import translate
 from cascade.routing.merge import sort_key
@@ -24,6 +24,8 @@ _STEPS_BACK = 8
 """Index rows tried in place of a marker a site has forgotten, before its list is read from the start."""
 _NOT_OURS = frozenset({401, 408, 413, 429})
 """4xx that speak of the site or of Cascade's standing there, not of the request."""
+_REFUSALS = frozenset({403, 404, 405})
+"""4xx of the site's own policy, or for an API it does not have: the answer only where every site says so."""
 
 
 class Ask(Protocol):
@@ -36,6 +38,12 @@ class North(Protocol):
     """Site ids -> north ids, of those that differ."""
 
     async def __call__(self, site: str, ids: Sequence[str]) -> Mapping[str, str]: ...
+
+
+class Keep(Protocol):
+    """Those rows of a site that belong to projects of this cloud: a site has tenants of its own."""
+
+    async def __call__(self, site: str, rows: Sequence[Row]) -> list[Row]: ...
 
 
 class Entry(Protocol):
@@ -82,6 +90,8 @@ class Listing:
     """Whose; None: every project's."""
     owners: Mapping[str, str] = field(default_factory=dict)
     """Site -> the site's id of ``project``: a row of any other is dropped (design review 4.5). Empty: not checked."""
+    keep: Keep | None = None
+    """Set where every project's rows are asked for; it needs the owner, which only lists with ``/detail`` show."""
     deadline: float
     """Seconds for everything."""
 
@@ -129,6 +139,7 @@ class Reader:
         self._values_key = sort_key(self.orders)
         self.path = what.path
         self.failed: dict[str, SiteError] = {}
+        self.refusals: list[NativeFault | Fault] = []
         self.extra: dict[str, Any] = {}
         self.foreign = 0
 
@@ -156,6 +167,9 @@ class Reader:
         for stream, result in zip(streams, results, strict=True):
             if isinstance(result, SiteError):
                 self.failed[stream.site] = result
+            elif isinstance(result, NativeFault | Fault) and result.status in _REFUSALS:
+                self.refusals.append(result)
+                self.failed[stream.site] = SiteError(stream.site, f"refused: {result}")
             elif isinstance(result, BaseException):
                 raise result
 
@@ -227,7 +241,7 @@ class Reader:
         stream.seen.update(r.id for r in fresh)
         # A site whose list ignores markers gives the same rows again: that is its end.
         stream.open = (links or sent >= asked) and bool(fresh)
-        stream.rows += fresh
+        stream.rows += fresh if what.keep is None else await what.keep(stream.site, fresh)
         if fresh:
             stream.tail = await self.north_id(stream.site, fresh[-1].id)
 

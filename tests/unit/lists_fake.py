@@ -14,6 +14,7 @@ from cascade.routing import lists
 from cascade.routing.cursor import Cursors
 from cascade.routing.merge import sort_key
 from cascade.routing.rows import Params, sorting, unix
+from cascade.routing.streams import Keep
 
 PROJECT = "a" * 32
 
@@ -65,6 +66,7 @@ class FakeSite:
     archived: dict[str, dict[str, Any]] = field(default_factory=dict)
     max_limit: int = 1000
     down: bool = False
+    forbids: bool = False
     hangs: bool = False
     calls: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
@@ -106,6 +108,7 @@ class World:
     owners: dict[str, str] = field(default_factory=dict)
     deadline: float = 5.0
     away: list[str] = field(default_factory=list)
+    keep: Keep | None = None
 
     def add(self, site: str, n: int, second: int, *, name: str = "", building: bool = False, project: str = PROJECT) -> str:
         row: dict[str, Any] = {
@@ -129,7 +132,7 @@ class World:
         await asyncio.sleep(0)
         if fake.down:
             raise SiteUnreachable(site, "refused")
-        status, doc = fake.answer(path, params)
+        status, doc = (403, {"forbidden": {"code": 403}}) if fake.forbids else fake.answer(path, params)
         return Reply(site, status, {}, json.dumps(doc).encode())
 
     async def north(self, site: str, ids: Sequence[str]) -> Mapping[str, str]:
@@ -138,7 +141,7 @@ class World:
     async def page(self, *more: tuple[str, str]) -> lists.Page:
         what = lists.Listing(
             service="compute", path=self.path, collection="servers", kind="server", ties=("created_at:desc", "uuid:asc"),
-            params=[*self.params, *more], project=PROJECT, owners=self.owners, deadline=self.deadline,
+            params=[*self.params, *more], project=PROJECT, owners=self.owners, deadline=self.deadline, keep=self.keep,
         )  # fmt: skip
         asked = [s for s in self.sites if s not in self.away]
         return await lists.page(what, asked, away=self.away, ask=self.ask, north=self.north, index=self.index, cursors=self.cursors)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -165,3 +166,32 @@ def test_orders(service: str, params: Params, fields: list[str], default: bool) 
     ties = ("created_at:desc", "uuid:asc") if service == "compute" else ("created_at:desc", "id:desc")
     orders, is_default = sorting(service, params, ties)
     assert ["-" * o.descending + o.field for o in orders] == fields and is_default is default
+
+
+async def test_one_sites_refusal_is_named_and_all_sites_refusal_is_the_answer() -> None:
+    world = two()
+    world.sites["tokyo"].forbids = True
+    page = await world.page()
+    assert set(page.failed) == {"tokyo"} and page.rows and all(r.site == "paris" for r in page.rows)
+    world.sites["paris"].forbids = True
+    with pytest.raises(NativeFault) as refused:
+        await world.page()
+    assert refused.value.status == 403
+
+
+@pytest.mark.parametrize("path", ["/servers", "/servers/detail"])
+async def test_every_projects_rows_are_ours_even_from_one_site(path: str) -> None:
+    """The site's owner has tenants too: pages stay full without them, and short rows are judged by their details."""
+    world = World({"paris": FakeSite()}, path=path)
+    for n in range(40):
+        world.add("paris", n, n, project=PROJECT if n % 4 == 0 else "b" * 32)
+
+    async def keep(site: str, rows: Sequence[lists.Row]) -> list[lists.Row]:
+        return [r for r in rows if r.owner == PROJECT]
+
+    world.keep = keep
+    assert await world.walk(3) == [ident(n) for n in range(36, -1, -4)]
+
+
+async def test_a_limit_of_many_digits_is_no_reason_to_ask_one_site_only() -> None:
+    assert len((await two().page(("limit", "9" * 30))).rows) == 10
