@@ -4,6 +4,7 @@
 It becomes ``nova.virt.lab``: ``compute_driver`` is always resolved below ``nova.virt``.
 """
 
+import inspect
 import io
 import json
 import os
@@ -103,6 +104,12 @@ class LabDriver(fake.FakeDriverWithoutFakeNodes):
         """A SPICE port that says nothing of SPICE: page and tunnel are real, the picture is not."""
         return console.ConsoleSpice(host="127.0.0.1", port=lab_screen.port("serial", instance.uuid), tlsPort=None)
 
+    def post_live_migration_at_source(self, context: Any, instance: Any, network_info: Any) -> None:
+        """The instance and its interfaces are elsewhere now."""
+        self.instances.pop(instance.uuid, None)
+        self.unplug_vifs(instance, network_info)
+        self._save()
+
     def attach_interface(self, context: Any, instance: Any, image_meta: Any, vif: Any) -> None:
         """Plug one more interface."""
         super().attach_interface(context, instance, image_meta, vif)
@@ -144,14 +151,18 @@ def _vsctl(*words: str) -> None:
         subprocess.run(["ovs-vsctl", f"--db={database}", "--no-wait", *words], check=False, capture_output=True)
 
 
-def _keep(name: str) -> None:
-    """Write the file after a call of the parent that changes an instance."""
+def _keep(name: str, then: str | None) -> None:
+    """Write the file after a call of the parent that changes an instance, and plug or unplug what it names."""
     parent = getattr(fake.FakeDriver, name, None)
     if parent is None:
         return
+    signature = inspect.signature(parent)
 
     def call(self: LabDriver, *args: Any, **kwargs: Any) -> Any:
         result = parent(self, *args, **kwargs)
+        if then:
+            given = signature.bind(self, *args, **kwargs).arguments
+            getattr(self, f"{then}_vifs")(given["instance"], given["network_info"])
         self._save()
         return result
 
@@ -159,18 +170,22 @@ def _keep(name: str) -> None:
     setattr(LabDriver, name, call)
 
 
-for _name in (
-    "power_on",
-    "power_off",
-    "pause",
-    "unpause",
-    "suspend",
-    "resume",
-    "finish_migration",
-    "finish_revert_migration",
-    "confirm_migration",
-    "unrescue",
-    "reboot",
-    "cleanup",
-):
-    _keep(_name)
+for _name, _then in {
+    "power_on": None,
+    "power_off": None,
+    "pause": None,
+    "unpause": None,
+    "suspend": None,
+    "resume": None,
+    "migrate_disk_and_power_off": "unplug",
+    "finish_migration": "plug",
+    "finish_revert_migration": "plug",
+    "confirm_migration": None,
+    "pre_live_migration": "plug",
+    "post_live_migration_at_destination": "plug",
+    "rollback_live_migration_at_destination": "unplug",
+    "unrescue": None,
+    "reboot": None,
+    "cleanup": None,
+}.items():
+    _keep(_name, _then)
