@@ -131,9 +131,9 @@ class Gateway:
         if service == "cascade" and (known := admin.public(self.core, http.method, path)) is not None:
             return known
         headers = clean_headers(http.headers.items())
-        if service != "cascade" and versions.is_discovery(service, http.method, path):
-            return await versions.discovery(self.core, service, path, headers)
         token = raw.get("x-auth-token") or raw.get("x-storage-token")
+        if service != "cascade" and versions.is_discovery(service, http.method, path):
+            return await versions.discovery(self.core, service, path, headers, token)
         req = Request(service=service, method=http.method, path=path, params=params, headers=headers, caller=NOBODY, request_id=rid)
         streamed = service == "image" and "json" not in headers.get("content-type", "json") and http.can_read_body
         if streamed:

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from cascade.api.core import Core
-from cascade.api.links import north_links
+from cascade.api.forward import from_hub
 from cascade.api.request import Request, Response
 from cascade.api.tokens import Tokens
 from cascade.model.errors import BadReply
+from cascade.model.reply import Reply
 
 
 async def identity(core: Core, tokens: Tokens, req: Request, token: str | None) -> Response:
@@ -27,28 +30,19 @@ async def identity(core: Core, tokens: Tokens, req: Request, token: str | None) 
     if req.method == "DELETE" and req.path == "/v3/auth/tokens":
         tokens.forget(req.headers.get("x-subject-token"))
         tokens.forget(token)
-    body = reply.body
-    if reply.ok and body:
-        body = _filtered(core, req, reply.json() if b"json" in reply.headers.get("content-type", "").encode() else None, body)
-    answer = Response.passed(reply, north_links(core, "hub", body))
-    for name in ("location", "www-authenticate"):
-        if name in answer.headers:
-            answer.headers[name] = north_links(core, "hub", answer.headers[name].encode()).decode()
-    return answer
+    return from_hub(core, reply, filtered(core, reply) if reply.ok else None)
 
 
-def _filtered(core: Core, req: Request, doc: Any, body: bytes) -> bytes:
-    import msgspec
-
-    if not isinstance(doc, dict):
-        return body
-    token = doc.get("token")
-    holder = token if isinstance(token, dict) and "catalog" in token else doc
-    catalog = holder.get("catalog")
-    if req.path.startswith("/v3/auth/") and isinstance(catalog, list):
-        holder["catalog"] = one_region(catalog, core.conf.region)
-        return msgspec.json.encode(doc)
-    return body
+def filtered(core: Core, reply: Reply) -> bytes:
+    """The body with its catalogue cut down, whatever path it came by (``/v3/auth/...``, ``/v3/ec2tokens``)."""
+    if b'"catalog"' not in reply.body or "json" not in reply.headers.get("content-type", ""):
+        return reply.body
+    doc = reply.json()
+    found = False
+    for holder in (doc, doc.get("token")) if isinstance(doc, dict) else ():
+        if isinstance(holder, dict) and isinstance(holder.get("catalog"), list):
+            holder["catalog"], found = one_region(holder["catalog"], core.conf.region), True
+    return msgspec.json.encode(doc) if found else reply.body
 
 
 def one_region(catalog: list[Any], region: str) -> list[dict[str, Any]]:

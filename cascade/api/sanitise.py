@@ -69,8 +69,9 @@ def split_target(target: str) -> tuple[str, str, list[tuple[str, str]]]:
     if any(s in ("", ".", "..") or unquote(s) in (".", "..") for s in segments):
         raise _NotAPath(service)
     params = parse_qsl(query, keep_blank_values=True) if query else []
-    # A trailing slash is kept only on the bare root: Nova's and Cinder's routers treat "/servers/" as "/servers".
-    return service, stripped or "/", params
+    # A trailing slash is kept only on the root of a service or version: elsewhere Nova's and Cinder's routers ignore it.
+    slash = "/" if inner.endswith("/") and len(segments) == 1 and service not in ("", "cascade") else ""
+    return service, stripped + slash or "/", params
 
 
 def _plain(path: str, service: str) -> str:

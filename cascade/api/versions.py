@@ -9,15 +9,17 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from cascade.api.core import Core
-from cascade.api.links import north_links
+from cascade.api.forward import from_hub
 from cascade.api.request import Response
 from cascade.model.errors import Fault
 from cascade.sites.versions import parse, within
 
 _HEADERS = {"compute": ("openstack-api-version", "x-openstack-nova-api-version"), "volume": ("openstack-api-version",)}
 _DEFAULT = {"compute": "2.1", "volume": "3.0"}
-_ROOTS = re.compile(r"/|/v\d(\.\d+)?|/versions")
+_ROOTS = re.compile(r"/|/v\d(\.\d+)?/?|/versions")
 
 
 def requested(headers: Mapping[str, str], service: str, window: tuple[str, str]) -> str | None:
@@ -62,17 +64,17 @@ def is_discovery(service: str, method: str, path: str) -> bool:
     return _ROOTS.fullmatch(path) is not None
 
 
-async def discovery(core: Core, service: str, path: str, headers: Mapping[str, str]) -> Response:
-    """The hub's own document with north links and the common window."""
-    reply = await core.south.root(service, path, headers={"Accept": headers.get("accept", "application/json")})
-    answer = Response.passed(reply, north_links(core, "hub", reply.body))
-    if service in _DEFAULT and answer.body:
-        doc = Response.passed(reply)
-        parsed = reply.json()
-        _set_window(parsed, core.discovery.window(service))
-        answer = Response.of(parsed, reply.status, doc.headers)
-        answer.body = north_links(core, "hub", answer.body)
-    return answer
+async def discovery(core: Core, service: str, path: str, headers: Mapping[str, str], token: str | None) -> Response:
+    """The hub's own document with north links and the common window. The ``token`` goes along: Cinder wants one on /v3."""
+    asked = {"Accept": headers.get("accept", "application/json")}
+    if token is not None and token.isascii():
+        asked["X-Auth-Token"] = token
+    reply = await core.south.root(service, path, headers=asked)
+    if service not in _DEFAULT or "json" not in reply.headers.get("content-type", "") or not reply.body:
+        return from_hub(core, reply)
+    doc = reply.json()
+    _set_window(doc, core.discovery.window(service))
+    return from_hub(core, reply, msgspec.json.encode(doc))
 
 
 def _set_window(doc: Any, window: tuple[str, str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
@@ -13,11 +14,13 @@ import pytest
 from aiohttp import web
 
 from cascade.api.app import Gateway
+from cascade.api.identity import filtered
 from cascade.api.request import Request, Response
 from cascade.api.sanitise import all_headers, clean_headers, split_target
 from cascade.conf import load
 from cascade.model.caller import Caller
 from cascade.model.errors import Fault, SiteTimeout
+from cascade.model.reply import Reply
 from cascade.model.table import Kind, Row
 
 CALLER = Caller(
@@ -175,3 +178,18 @@ async def test_a_client_that_leaves_while_it_uploads(caplog: pytest.LogCaptureFi
         assert isinstance(await asyncio.wait_for(ended, 5), ConnectionError)
         await asyncio.sleep(0.05)
     assert not [r for r in caplog.records if r.exc_info]
+
+
+@pytest.mark.parametrize("path", ["/", "/v3/", "/v3"])
+def test_the_slash_of_a_root_is_kept(path: str) -> None:
+    assert split_target("/volume" + path)[1] == path
+    assert split_target("/volume/v3/volumes/")[1] == "/v3/volumes"
+
+
+@pytest.mark.parametrize("shape", ["token", "bare"])
+def test_a_catalogue_is_cut_down_wherever_it_stands(shape: str) -> None:
+    rows = [{"type": "compute", "endpoints": [{"region_id": r, "url": f"http://{r}"} for r in ("cascade", "osaka")]}]
+    doc = {"token": {"catalog": rows}} if shape == "token" else {"catalog": rows}
+    reply = Reply("hub", 200, {"content-type": "application/json"}, json.dumps(doc).encode())
+    core: Any = SimpleNamespace(conf=SimpleNamespace(region="cascade"))
+    assert b"osaka" not in filtered(core, reply) and b"http://cascade" in filtered(core, reply)
