@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
+
+import msgspec
 
 from cascade.api.addresses import FIXED_IP, FIXED_IP_UNTIL, fixed_ip
 from cascade.api.consoles import ACTIONS as CONSOLES
@@ -13,9 +18,11 @@ from cascade.api.nics import Nics
 from cascade.api.request import Request, Response
 from cascade.api.zonal import at_site, locate
 from cascade.model.errors import Fault, NativeFault, OverQuota, SiteError
+from cascade.routing import translate
 from cascade.sites.versions import parse
 from cascade.store.index import IndexEntry
 
+REBUILD_KEY_FROM = (2, 54)
 _IMAGE_FIELDS = {"rebuild": "imageRef", "rescue": "rescue_image_ref"}
 
 
@@ -35,8 +42,8 @@ async def server_action(core: Core, req: Request) -> Response:
         return await _with_image(core, req, entry, doc, name)
     if name == "resize" and isinstance(what, dict) and isinstance(what.get("flavorRef"), str | int):
         return await _resize(core, req, entry, str(what["flavorRef"]))
-    if name == "createImage":
-        return await _create_image(core, req, entry)
+    if name in ("createImage", "createBackup"):
+        return await _create_image(core, req, entry, what if name == "createBackup" else None)
     if name in CONSOLES:
         return await console(core, req, entry, str(what.get("type", CONSOLES[name])) if isinstance(what, dict) else "")
     answer = await at_site(core, req, entry)
@@ -46,24 +53,45 @@ async def server_action(core: Core, req: Request) -> Response:
 
 
 async def _with_image(core: Core, req: Request, entry: IndexEntry, doc: dict[str, Any], name: str) -> Response:
-    """The image goes to the site first; a bad one is refused by the site, which does not know it either."""
-    image = doc[name][_IMAGE_FIELDS[name]].rsplit("/", 1)[-1]
-    known = {}
+    """Image and key pair go to the site first. An image the hub does not give the caller is nobody's at the site either."""
+    what = doc[name]
+    image = what[_IMAGE_FIELDS[name]].rsplit("/", 1)[-1]
+    if isinstance(key := what.get("key_name"), str) and parse(req.version or "2.1") >= REBUILD_KEY_FROM:
+        try:
+            await core.compute.materialise_keypair(entry.site, key, req.caller)
+        except NativeFault as e:
+            if e.status != 404:
+                raise
+            return await _in_place_of(core, req, entry, key, lambda other: {name: {**what, "key_name": other}})
     try:
-        known[image] = await core.images.materialise(entry.site, image, req.caller)
+        known = {image: await core.images.materialise(entry.site, image, req.caller)}
     except (Fault, NativeFault) as e:
-        if getattr(e, "status", 0) not in (400, 404):
+        if e.status not in (400, 404):
             raise
+        if not translate.tokens_text(image):
+            return await at_site(core, req, entry)
+        return await _in_place_of(core, req, entry, image, lambda other: {name: {**what, _IMAGE_FIELDS[name]: other}})
     return await from_site(core, req, entry.site, await site_reply(core, req, entry.site, known=known))
 
 
-async def _create_image(core: Core, req: Request, entry: IndexEntry) -> Response:
+async def _in_place_of(core: Core, req: Request, entry: IndexEntry, named: str, doc: Callable[[str], dict[str, Any]]) -> Response:
+    """The site's own refusal of what the hub does not know: asked with a name that is nobody's, since the site may have
+    something of its owner's under the name the caller gave."""
+    nobody = str(uuid.uuid4())
+    answer = await from_site(core, req, entry.site, await site_reply(core, req, entry.site, doc=doc(nobody)))
+    answer.body = answer.body.replace(nobody.encode(), msgspec.json.encode(named)[1:-1])
+    return answer
+
+
+async def _create_image(core: Core, req: Request, entry: IndexEntry, backup: Any) -> Response:
     """The image is born at the site and known north at once (design review 6.2)."""
     reply = await site_reply(core, req, entry.site)
     if reply.status == 202:
         doc = reply.json() or {}
         image = doc.get("image_id") or reply.headers.get("location", "").rsplit("/", 1)[-1]
         image = await core.images.born(entry.site, image, req.caller, request_id=req.request_id)
+        if isinstance(backup, dict):
+            await _rotate(core, req, entry, image, backup)
         answer = await from_site(core, req, entry.site, reply)
         if "location" in answer.headers:
             answer.headers["location"] = f"{core.conf.public_url.rstrip('/')}/image/v2/images/{image}"
@@ -71,11 +99,26 @@ async def _create_image(core: Core, req: Request, entry: IndexEntry) -> Response
     return await from_site(core, req, entry.site, reply)
 
 
+async def _rotate(core: Core, req: Request, entry: IndexEntry, newest: str, backup: dict[str, Any]) -> None:
+    """createBackup: the hub's records of the oldest backups go, as the site's Nova lets its own go."""
+    params = [
+        ("instance_uuid", entry.id), ("image_type", "backup"), ("backup_type", str(backup.get("backup_type"))),
+        ("sort", "created_at:desc"), ("limit", "1000"),
+    ]  # fmt: skip
+    reply = await core.south.call("hub", "image", "GET", "/v2/images", as_=req.caller, params=params)
+    older = [i["id"] for i in reply.json()["images"] if i["id"] != newest] if reply.ok else []
+    for image in older[max(int(backup.get("rotation", 1)) - 1, 0) :]:
+        gone = await core.south.call("hub", "image", "DELETE", f"/v2/images/{image}", as_=req.caller)
+        if gone.ok:
+            await core.images.changed(image, deleted=True)
+
+
 async def _resize(core: Core, req: Request, entry: IndexEntry, flavor: str) -> Response:
     """The new flavor must be at the site and within quota before the site is asked."""
-    reply = await core.south.call("hub", "compute", "GET", f"/flavors/{flavor}", as_=req.caller)
+    reply = await core.south.call("hub", "compute", "GET", f"/flavors/{quote(flavor, safe='')}", as_=req.caller)
     if reply.status != 200:
-        return await at_site(core, req, entry)
+        what = req.json()["resize"]
+        return await _in_place_of(core, req, entry, flavor, lambda other: {"resize": {**what, "flavorRef": other}})
     new = reply.json()["flavor"]
     await core.compute.materialise_flavor(entry.site, flavor, req.caller)
     old = await core.store.ledger.held(entry.id)
@@ -143,6 +186,8 @@ async def interface_attach(core: Core, req: Request) -> Response:
     if not isinstance(wanted, dict):
         return await at_site(core, req, entry)
     nic: dict[str, Any] = {"port": wanted.get("port_id"), "uuid": wanted.get("net_id")}
+    if not wanted.keys() & {"port_id", "net_id", "fixed_ips"}:
+        nic["uuid"] = await _only_network(core, req, entry)
     if not isinstance(nic["port"] or nic["uuid"], str):
         return await at_site(core, req, entry)
     fixed = wanted.get("fixed_ips")
@@ -162,6 +207,16 @@ async def interface_attach(core: Core, req: Request) -> Response:
     else:
         await core.ports.give(port["id"], entry.id, entry.site, made=made)
     return await from_site(core, req, entry.site, reply)
+
+
+async def _only_network(core: Core, req: Request, entry: IndexEntry) -> str:
+    """The network of an attach that names none. At the site it would be one of the few that happen to be there."""
+    found = await Nics(core, req, entry.site, entry.id).available()
+    if not found:
+        raise Fault(400, f"No specific network was requested and none are available for project '{req.caller.project_id}'.")
+    if len(found) > 1:
+        raise Fault(400, "Multiple possible networks found, use a Network ID to be more specific.")
+    return found[0]
 
 
 async def interface_detach(core: Core, req: Request) -> Response:
@@ -207,8 +262,6 @@ async def server_tags(core: Core, req: Request) -> Response:
 
 async def server_groups(core: Core, req: Request) -> Response:
     """Server groups are the hub's; their members are the sites' (listed by what each site's copy says)."""
-    import msgspec
-
     reply = await hub_reply(core, req)
     if req.method == "DELETE" and reply.ok:
         core.replicas.changed("server_group", req.path.rsplit("/", 1)[-1])

@@ -63,7 +63,7 @@ class Nics:
             return "none"
         if isinstance(nets, list) and nets:
             return nets
-        found = await self._available()
+        found = await self.available()
         if len(found) > 1:
             # Nova: NetworkAmbiguous, 409; the hub's Nova says it.
             raise NativeFault(409, b"", {}, "hub")
@@ -74,7 +74,7 @@ class Nics:
         topology = await self._hub("GET", f"/v2.0/auto-allocated-topology/{self._req.caller.project_id}")
         return [{"uuid": topology.expect(200).json()["auto_allocated_topology"]["id"]}]
 
-    async def _available(self) -> list[str]:
+    async def available(self) -> list[str]:
         """What Nova takes as the project's networks: its own, and shared ones that are not external."""
         own, shared = await asyncio.gather(
             self._hub("GET", "/v2.0/networks", params=[("tenant_id", self._req.caller.project_id or ""), ("shared", "false")]),
