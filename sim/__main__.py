@@ -1,0 +1,88 @@
+"""``python -m sim --sites paris,tokyo --base-port 30000 --clouds-file clouds.yaml``"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sim import app
+from sim.seed import ACCOUNTS, PASSWORD
+from sim.world import Cloud, Options, World
+
+
+def entry(auth_url: str, user: str, project: str, region: str) -> dict[str, Any]:
+    """One cloud of clouds.yaml."""
+    auth = {
+        "auth_url": auth_url,
+        "username": user,
+        "password": PASSWORD,
+        "project_name": project,
+        "user_domain_id": "default",
+        "project_domain_id": "default",
+    }
+    return {"auth": auth, "region_name": region, "identity_api_version": "3"}
+
+
+def clouds_yaml(world: World) -> dict[str, Any]:
+    """The lab's names: PLACE for the service account, PLACE-USER for others; ``cascade`` and kin through the gateway."""
+    found: dict[str, Any] = {}
+    gateway = f"{world.options.gateway_url}/identity/v3"
+    for user, project, _ in ACCOUNTS:
+        if user != "cascade":
+            name = "cascade" if user == "demo" else f"cascade-{user.removeprefix('demo-')}"
+            found[name] = entry(gateway, user, project, world.options.region)
+        for cloud in world.clouds.values():
+            found[cloud.name if user == "cascade" else f"{cloud.name}-{user}"] = _direct(cloud, user, project)
+    return {"clouds": found}
+
+
+def _direct(cloud: Cloud, user: str, project: str) -> dict[str, Any]:
+    return entry(f"{cloud.identity.url('identity')}/v3", user, project, cloud.name)
+
+
+def parse(argv: list[str] | None = None) -> tuple[World, Path | None]:
+    """The world a command line asks for."""
+    p = argparse.ArgumentParser(prog="python -m sim", description=__doc__)
+    p.add_argument("--sites", default="paris,tokyo", help="names, comma separated; NAME* = one that shares the hub's Keystone")
+    p.add_argument("--base-port", type=int, default=30000, help="the hub's port; sites follow")
+    p.add_argument("--clouds-file", type=Path, help="where to write clouds.yaml")
+    p.add_argument("--gateway-url", default=Options.gateway_url)
+    p.add_argument("--host", default=Options.host)
+    for name in ("build", "delete", "volume", "token_life"):
+        p.add_argument(f"--{name.replace('_', '-')}", type=float, default=getattr(Options, name), metavar="SECONDS")
+    a = p.parse_args(argv)
+    options = Options(
+        host=a.host, gateway_url=a.gateway_url, build=a.build, delete=a.delete, volume=a.volume, token_life=a.token_life
+    )
+    names = [s for s in a.sites.split(",") if s]
+    shared = frozenset(s[:-1] for s in names if s.endswith("*"))
+    return World([s.removesuffix("*") for s in names], a.base_port, options, shared), a.clouds_file
+
+
+async def run(world: World) -> None:
+    """Serve until told to end."""
+    runners = await app.start(world)
+    print("READY", flush=True)
+    end = asyncio.Event()
+    for s in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(s, end.set)
+    await end.wait()
+    await app.stop(runners)
+
+
+def main() -> None:
+    """The command."""
+    world, clouds_file = parse()
+    if clouds_file is not None:
+        clouds_file.touch(mode=0o600)
+        clouds_file.write_text(yaml.safe_dump(clouds_yaml(world), sort_keys=False))
+    asyncio.run(run(world))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""The listeners: one port per cloud, a prefix per service, and the control path ``/_sim``."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+from functools import partial
+from typing import Any
+
+from aiohttp import web
+
+import sim.services  # noqa: F401 (registers the routes)
+from sim import seed
+from sim.faults import Modes, Refused, render
+from sim.web import Answer, Call, authenticate, decode, find, microversion, permit
+from sim.world import SERVICES, Cloud, World, new_id
+
+VERSIONED = {"compute": "compute", "volume": "volume", "placement": "placement"}
+PATIENCE = 3600.0
+"""Seconds a hung cloud keeps a connection, when nothing else was said."""
+
+
+def split(path: str) -> tuple[str, str] | None:
+    """``/compute/v2.1/servers`` -> ("compute", "/v2.1/servers")."""
+    for service, prefix in SERVICES.items():
+        if path == prefix or path.startswith(prefix + "/"):
+            return service, path[len(prefix) :] or "/"
+    return None
+
+
+async def serve(cloud: Cloud, request: web.Request) -> web.StreamResponse:
+    """Answer one request to a cloud, or misbehave."""
+    found = split(request.rel_url.raw_path)
+    if found is None:
+        return web.Response(status=404, text="no such service")
+    service, path = found
+    cloud.calls[service] += 1
+    mode = cloud.modes.for_request(service)
+    if mode == "down":
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+    if mode == "hang":
+        await asyncio.sleep(cloud.modes.seconds or PATIENCE)
+    elif mode == "slow":
+        await asyncio.sleep(cloud.modes.seconds)
+    elif mode == "garbage":
+        return web.Response(text="<html>it works</html>", content_type="text/html")
+    headers = {"x-openstack-request-id": f"req-{new_id()}"}
+    call = Call(cloud, service, request.method, path, [(k, v) for k, v in request.query.items()], request)
+    call.request_id = headers["x-openstack-request-id"]
+    try:
+        if mode == "500":
+            raise Refused(500, "The server has either erred or is incapable of performing the requested operation.")
+        answer = await _handle(call)
+        status, headers = answer.status, headers | answer.headers
+        body = answer.stream if answer.stream is not None else b"" if answer.doc is None else json.dumps(answer.doc).encode()
+        if answer.stream is None:
+            headers.setdefault("Content-Type", "application/json")
+    except Refused as fault:
+        status, body, extra = render(service, fault, request.headers.get("Accept", ""))
+        headers |= extra
+    if service in VERSIONED and call.version != (0, 0):
+        asked = ".".join(map(str, call.version))
+        headers |= {"OpenStack-API-Version": f"{VERSIONED[service]} {asked}", "Vary": "OpenStack-API-Version"}
+        if service == "compute":
+            headers |= {"X-OpenStack-Nova-API-Version": asked, "x-compute-request-id": call.request_id}
+    if status == 204:
+        headers.pop("Content-Type", None)
+    if mode == "cut":
+        return await _cut(request, status, body, headers)
+    return web.Response(status=status, body=body if status != 204 else None, headers=headers)
+
+
+async def _cut(request: web.Request, status: int, body: bytes, headers: dict[str, str]) -> web.StreamResponse:
+    """Promise all of an answer and send half of it."""
+    response = web.StreamResponse(status=status, headers={**headers, "Content-Length": str(len(body) + 10)})
+    await response.prepare(request)
+    await response.write(body[: len(body) // 2])
+    assert request.transport is not None
+    request.transport.abort()
+    return response
+
+
+async def _handle(call: Call) -> Answer:
+    if call.service in VERSIONED and call.path not in ("/", "/v2", "/v3", "/v3/"):
+        call.version = microversion(call)
+    _enter(call)
+    route, args = find(call)
+    if route.role:
+        authenticate(call)
+        if route.role not in ("any", "reader") or not (call.who.may("reader") or route.role == "any"):
+            permit(call, route.role, route.rule)
+    if call.service == "volume" and "project" in args:
+        project = args.pop("project")
+        if project != call.who.project_id and not call.who.admin:
+            raise Refused(400, "Malformed request url")
+    kind = call.request.content_type
+    if call.request.can_read_body and kind != "application/octet-stream":
+        call.doc = decode(call, await call.request.read())
+    got = route.handler(call, **args)
+    if inspect.isawaitable(got):
+        got = await got
+    return got if isinstance(got, Answer) else Answer(200, got)
+
+
+def _enter(call: Call) -> None:
+    """Drop the version part of Nova's paths and Neutron's ``.json``: handlers name resources only."""
+    if call.service == "compute":
+        for entry in ("/v2.1", "/v2"):
+            if call.path == entry or call.path.startswith(entry + "/"):
+                call.path = call.path[len(entry) :] or "/v2.1"
+                call.path = "/v2.1" if call.path == "/" else call.path
+                return
+    elif call.service == "network":
+        call.path = call.path.removesuffix(".json")
+
+
+async def control(world: World, request: web.Request) -> web.Response:
+    """``GET /_sim``, ``POST /_sim/faults``, ``POST /_sim/reset``, ``POST /_sim/clock``."""
+    what = request.match_info["what"]
+    if request.method == "GET":
+        doc: Any = {
+            n: {"url": c.root, "mode": c.modes.mode, "calls": dict(c.calls), **{t: len(c[t]) for t in list(c.tables)}}
+            for n, c in world.clouds.items()
+        }
+        return web.json_response(doc)
+    doc = await request.json() if request.can_read_body else {}
+    chosen = [world.clouds[n] for n in ([doc["cloud"]] if doc.get("cloud") else world.clouds) if n in world.clouds]
+    if not chosen:
+        return web.json_response({"error": "no such cloud"}, status=404)
+    try:
+        if what == "faults":
+            for cloud in chosen:
+                cloud.modes = Modes.parse(doc)
+        elif what == "clock":
+            for cloud in chosen:
+                cloud.skew = float(doc["skew"])
+        elif what == "expire":
+            for cloud in chosen:
+                cloud["tokens"].clear()
+        elif what == "reset":
+            for cloud in chosen:
+                cloud.clear()
+            seed.plant(world, chosen)
+        else:
+            return web.json_response({"error": "no such control"}, status=404)
+    except Refused as e:
+        return web.json_response({"error": e.message}, status=e.status)
+    return web.json_response({n: c.modes.mode for n, c in world.clouds.items()})
+
+
+async def start(world: World) -> list[web.AppRunner]:
+    """Listen for every cloud. Raises OSError for a port in use."""
+    seed.plant(world, list(world.clouds.values()))
+    runners = []
+    for cloud in world.clouds.values():
+        app = web.Application(client_max_size=1 << 30)
+        for path in ("/_sim", "/_sim/{what}"):
+            app.router.add_route("*", path, _control(world))
+        app.router.add_route("*", "/{path:.*}", partial(serve, cloud))
+        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1)
+        await runner.setup()
+        await web.TCPSite(runner, world.options.host, cloud.port, backlog=1024).start()
+        runners.append(runner)
+    return runners
+
+
+def _control(world: World) -> Any:
+    async def handler(request: web.Request) -> web.Response:
+        request.match_info.setdefault("what", "")
+        return await control(world, request)
+
+    return handler
+
+
+async def stop(runners: list[web.AppRunner]) -> None:
+    """End all listeners."""
+    for runner in runners:
+        await runner.cleanup()

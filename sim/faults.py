@@ -1,0 +1,139 @@
+"""Refusals in each service's own words, and clouds that misbehave on purpose."""
+
+from __future__ import annotations
+
+import html
+import json
+import time
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+Rendered = tuple[int, bytes, dict[str, str]]
+
+
+class Refused(Exception):
+    """An answer of 4xx or 5xx. ``kind``: Neutron's error type. ``plain``: the web framework's answer, not the service's."""
+
+    def __init__(
+        self, status: int, message: str = "", *, kind: str = "", plain: bool = False, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.kind, self.plain, self.headers = status, message, kind, plain, headers or {}
+
+
+_NOVA = {
+    400: "badRequest",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "itemNotFound",
+    405: "badMethod",
+    409: "conflictingRequest",
+    413: "overLimit",
+    415: "badMediaType",
+    429: "overLimit",
+    501: "notImplemented",
+    503: "serviceUnavailable",
+}
+"""Cinder and Nova name their faults alike; what has no name is a ``computeFault`` in both."""
+_NEUTRON = {
+    400: "HTTPBadRequest",
+    403: "PolicyNotAuthorized",
+    404: "HTTPNotFound",
+    405: "HTTPMethodNotAllowed",
+    409: "Conflict",
+    500: "HTTPInternalServerError",
+    503: "HTTPServiceUnavailable",
+}
+WEBOB_404 = "The resource could not be found."
+UNAUTHENTICATED = "The request you have made requires authentication."
+WEBOB_401 = (
+    "This server could not verify that you are authorized to access the document you requested. Either you supplied the wrong "
+    "credentials (e.g., bad password), or your browser does not understand how to supply the credentials required."
+)
+
+
+def phrase(status: int) -> str:
+    """The reason phrase."""
+    return HTTPStatus(status).phrase
+
+
+def render(service: str, fault: Refused, accept: str) -> Rendered:
+    """Status, body and headers of a refusal as ``service`` writes it."""
+    status, message = fault.status, fault.message
+    doc: Any
+    if fault.plain or service == "image":
+        return _webob(status, message, accept, fault.headers)
+    content = "application/json"
+    if service == "identity":
+        doc = {"error": {"code": status, "message": message or UNAUTHENTICATED, "title": phrase(status)}}
+    elif status == 401:
+        doc = {"error": {"code": 401, "title": "Unauthorized", "message": UNAUTHENTICATED}}
+    elif service == "network":
+        doc = {"NeutronError": {"type": fault.kind or _NEUTRON.get(status, "HTTPException"), "message": message, "detail": ""}}
+    elif service == "placement":
+        doc = {
+            "errors": [
+                {"status": status, "title": phrase(status), "detail": message, "code": fault.kind or "placement.undefined_code"}
+            ]
+        }
+    else:
+        doc = {_NOVA.get(status, "computeFault"): {"code": status, "message": message}}
+        content = "application/json; charset=UTF-8" if service == "compute" else content
+    return status, json.dumps(doc).encode(), {"Content-Type": content, **fault.headers}
+
+
+def _webob(status: int, message: str, accept: str, headers: dict[str, str]) -> Rendered:
+    """WebOb chooses by the Accept header: JSON or HTML where asked for, plain text for a client that says nothing."""
+    title = f"{status} {phrase(status)}"
+    if "application/json" in accept:
+        doc = {"message": f"{message}<br /><br />\n\n\n", "code": title, "title": phrase(status)}
+        return status, json.dumps(doc).encode(), {"Content-Type": "application/json", **headers}
+    if "html" in accept or "*/*" in accept:
+        head = f"<html>\n <head>\n  <title>{title}</title>\n </head>\n <body>\n  <h1>{title}</h1>\n"
+        body = f"{head}  {html.escape(message)}<br /><br />\n\n\n\n </body>\n</html>"
+        return status, body.encode(), {"Content-Type": "text/html; charset=UTF-8", **headers}
+    return status, f"{title}\n\n{message}\n\n   ".encode(), {"Content-Type": "text/plain; charset=UTF-8", **headers}
+
+
+MODES = ("ok", "down", "hang", "slow", "500", "cut", "garbage", "no-host")
+
+
+@dataclass
+class Modes:
+    """How a cloud misbehaves now. ``service`` "" = all of its services.
+
+    down: the connection is dropped at once. hang: no answer for ``seconds``. slow: an answer after ``seconds``.
+    500: the service's own internal error. cut: half of an answer. garbage: 200 and no JSON. no-host: servers end in ERROR.
+    """
+
+    mode: str = "ok"
+    seconds: float = 0.0
+    service: str = ""
+    left: int | None = None
+    """How many more requests suffer; None = all."""
+    until: float | None = None
+    log: list[str] = field(default_factory=list)
+
+    def for_request(self, service: str) -> str:
+        """The mode of one request; counts it."""
+        if self.mode == "ok" or self.service not in ("", service):
+            return "ok"
+        if self.until is not None and time.monotonic() > self.until:
+            return "ok"
+        if self.left is not None:
+            if self.left <= 0:
+                return "ok"
+            self.left -= 1
+        return self.mode
+
+    @classmethod
+    def parse(cls, doc: dict[str, Any]) -> Modes:
+        """From the control path's body. Raises Refused 400."""
+        mode = str(doc.get("mode", "ok"))
+        if mode not in MODES:
+            raise Refused(400, f"mode is one of {', '.join(MODES)}")
+        until = time.monotonic() + float(doc["for"]) if "for" in doc else None
+        return cls(
+            mode, float(doc.get("seconds", 30 if mode == "hang" else 1)), str(doc.get("service", "")), doc.get("count"), until
+        )
