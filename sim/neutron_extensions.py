@@ -2,7 +2,12 @@
 
 from sim.world import Cloud
 
-COMMON = """
+
+def _names(text: str) -> list[str]:
+    return text.split()
+
+
+COMMON = _names("""
     address-group address-scope agent allowed-address-pairs auto-allocated-topology availability_zone binding
     binding-extended default-subnetpools dhcp_agent_scheduler dns-domain-ports dns-integration empty-string-filtering
     expose-port-forwarding-in-fip ext-gw-mode external-net extra_dhcp_opt extraroute extraroute-atomic filter-validation
@@ -21,26 +26,26 @@ COMMON = """
     standard-attr-description standard-attr-revisions standard-attr-tag standard-attr-timestamp stateful-security-group
     subnet-external-network subnet-service-types subnet_allocation subnet_onboard subnetpool-prefix-ops tag-creation
     trunk trunk-details
-""".split()
+""")
 """Of every cloud."""
-HUB = """
+HUB = _names("""
     aap-reject-multicast agent-resources-synced agent_sort_key availability_zone_filter dvr
     l3-port-ip-change-not-allowed network_ha port-mac-override port-security-groups-filtering rbac-address-group
     rbac-subnetpool router-admin-state-down-before-update
-""".split()
+""")
 """Of a hub: ML2 without agents and the router plugin."""
-SITE = """
+SITE = _names("""
     dns-integration-domain-keywords enable-default-route-bfd enable-default-route-ecmp external-gateway-multihoming
     ip_allocation l2_adjacency l3-agent-scheduler-ha-chassis-priority qinq router-enable-snat segment
     segments-peer-subnet-host-routes standard-attr-segment subnet-dns-publish-fixed-ip subnet-segmentid-writable
     vlan-transparent
-""".split()
+""")
 """Of a site with OVN."""
-NOT_IN_2025 = """
+NOT_IN_2025 = _names("""
     extraroute-atomic floating-ip-router-writable ip-substring-filtering l3-agent-scheduler-ha-chassis-priority
     l3_agent_scheduler network-ip-availability-details qinq router-enable-snat security-groups-default-statefulness
     subnet_onboard vlan-transparent
-""".split()
+""")
 """What a site of 2025.1 lacks."""
 
 

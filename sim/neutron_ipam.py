@@ -111,8 +111,8 @@ def _one(call: Call, port: Row, subnets: list[Row], wanted: Row) -> Row:
         and text != eui64(subnet["cidr"], port["mac_address"])
     ):
         what = f"IPv6 address {text} can not be directly assigned to a port on subnet {subnet['id']}"
-                      " as the subnet is configured for automatic addresses"
-        raise bad(f"Invalid input for operation: {what}.", "AllocationOnAutoAddressSubnet")
+        why = "as the subnet is configured for automatic addresses"
+        raise bad(f"Invalid input for operation: {what} {why}.", "AllocationOnAutoAddressSubnet")
     holder = used(cloud, subnet["id"]).get(text)
     if holder is not None and holder["port"] != port["id"]:
         raise conflict("IpAddressAlreadyAllocated", f"IP address {text} already allocated in subnet {subnet['id']}")
