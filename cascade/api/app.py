@@ -229,6 +229,8 @@ class Gateway:
 def _below_version(req: Request) -> str:
     """The path below the version root; the project id of Cinder's (and old Nova's) URLs is checked and taken out."""
     path = req.path
+    if req.service == "network" and "/tags/" not in path:
+        return path.removesuffix(".json")  # Neutron takes every path with it as well
     if req.service in ("network", "image"):
         return path
     head, _, rest = path[1:].partition("/")

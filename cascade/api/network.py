@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 
@@ -18,6 +19,7 @@ from cascade.model.errors import Fault
 from cascade.model.reply import Reply
 
 Doc = dict[str, Any]
+_PAGE = ("marker", "page_reverse")
 
 
 async def network_read(core: Core, req: Request) -> Response:
@@ -41,6 +43,8 @@ async def network_create(core: Core, req: Request) -> Response:
     kind, collection = req.row.resource, req.row.collection
     doc = req.json()
     rows = _rows(doc, collection) or []
+    if kind in hints.ZONED:
+        hints.refuse_ours(t for r in rows for t in _list(r.get("tags")))
     kept = [hints.take(core, r) for r in rows] if kind in hints.ZONED else []
     keys = sorted({key for key in (_parent(kind, r) for r in rows) if key is not None})
     body = msgspec.json.encode(doc) if any(k is not None for k in kept) else None
@@ -86,6 +90,8 @@ async def network_tags(core: Core, req: Request) -> Response:
         if hints.ours(one):
             raise Fault(404, f"Tag {one} could not be found.", kind="TagNotFound")
         return await to_hub(core, req)
+    asked = req.json()
+    hints.refuse_ours(_list(asked.get("tags")) if isinstance(asked, dict) else ())
     reply = await core.south.call("hub", "network", "GET", req.path) if req.method in ("PUT", "DELETE") else None
     own = [t for t in reply.json()["tags"] if hints.ours(t)] if reply is not None and reply.status == 200 else []
     answer = await hub_reply(core, req)
@@ -134,6 +140,7 @@ class _View:
     def __init__(self, kind: str, params: Params) -> None:
         self._filters = {n: {v for k, v in params if k == n} for n in state.STATE.get(kind, ()) if any(k == n for k, _ in params)}
         self._fields = {v for k, v in params if k == "fields" and v}
+        self._asked = params
         self.params = [(k, v) for k, v in params if k not in self._filters]
         if self._fields:
             more = {"id", *self._filters} | ({"tags"} if kind in hints.ZONED else set())
@@ -142,12 +149,21 @@ class _View:
 
     def narrow(self, doc: Doc, collection: str) -> None:
         """Back to what was asked for, in place."""
+        for link in doc.get(f"{collection}_links") or ():
+            link["href"] = self._link(link["href"])
         if self._filters and collection in doc:
             doc[collection] = [r for r in doc[collection] if all(r.get(k) in v for k, v in self._filters.items())]
         if self._fields:
             for row in _rows(doc, collection) or []:
                 for key in row.keys() - self._fields:
                     del row[key]
+
+    def _link(self, href: str) -> str:
+        """The hub's page with the client's own question: what was added is not shown, what was taken out holds there too."""
+        base, _, query = href.partition("?")
+        turned = {k: v for k, v in parse_qsl(query) if k in _PAGE}
+        kept = [(k, v) for k, v in self._asked if k not in _PAGE]
+        return f"{base}?{urlencode([*kept, *turned.items()], safe=':')}"
 
 
 def _rows(doc: Any, collection: str) -> list[Doc] | None:
@@ -157,6 +173,10 @@ def _rows(doc: Any, collection: str) -> list[Doc] | None:
     one = collection.removesuffix("s")
     found = doc.get(collection) if collection in doc else [doc[one]] if one in doc else None
     return found if isinstance(found, list) and all(isinstance(r, dict) for r in found) else None
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _parent(kind: str, row: Doc) -> tuple[str, str] | None:

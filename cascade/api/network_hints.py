@@ -45,6 +45,12 @@ def ours(tag: object) -> bool:
     return isinstance(tag, str) and tag.startswith(ZONE_TAG)
 
 
+def refuse_ours(tags: Iterable[object]) -> None:
+    """Raises Fault 400 where a client would write one of these itself."""
+    if (own := next((t for t in tags if ours(t)), None)) is not None:
+        raise Fault(400, f"Invalid input for tags. Reason: '{own}' is reserved.", kind="HTTPBadRequest")
+
+
 async def keep(core: Core, kind: str, ident: str, tags: Iterable[str], *, instead_of: Iterable[str] = ()) -> None:
     """Write hint tags, by the service account; ``instead_of`` go."""
     path, new = f"/v2.0/{ZONED[kind]}/{ident}/tags", list(tags)

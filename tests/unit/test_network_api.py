@@ -112,6 +112,26 @@ async def test_tags_neither_show_nor_lose_hints(gate: Gate) -> None:
     assert caught.value.status == 404
 
 
+async def test_nobody_writes_hints_as_tags(gate: Gate) -> None:
+    made = (await gate.doc("POST", "/v2.0/networks", {"network": {"name": "n"}}))["network"]
+    for method, path, doc in (
+        ("PUT", f"/v2.0/networks/{made['id']}/tags", {"tags": ["mine", "cascade.az.0=paris"]}),
+        ("POST", f"/v2.0/networks/{made['id']}/tags", {"tags": ["cascade.az.0=paris"]}),
+        ("POST", "/v2.0/routers", {"router": {"name": "r", "tags": ["cascade.az.0=paris"]}}),
+    ):
+        with pytest.raises(Fault) as caught:
+            await gate.ask(method, path, doc)
+        assert caught.value.status == 400
+
+
+async def test_links_ask_what_the_client_asked(gate: Gate) -> None:
+    view = network._View("port", [("status", "ACTIVE"), ("fields", "name"), ("limit", "1"), ("marker", "old")])
+    href = "http://hub/v2.0/ports?fields=name&limit=1&fields=id&fields=status&marker=new"
+    doc: Doc = {"ports": [], "ports_links": [{"rel": "next", "href": href}]}
+    view.narrow(doc, "ports")
+    assert doc["ports_links"][0]["href"] == "http://hub/v2.0/ports?status=ACTIVE&fields=name&limit=1&marker=new"
+
+
 async def test_zones_are_where_copies_are(gate: Gate) -> None:
     port = await placed(gate)
     assert (await gate.doc("GET", f"/v2.0/networks/{port['network_id']}"))["network"]["availability_zones"] == ["paris"]
