@@ -58,6 +58,13 @@ def zones(cloud: Cloud) -> dict[str, list[str]]:
     return found
 
 
+def place(cloud: Cloud, zone: str | None) -> str | None:
+    """A host for a server: in a zone, or anywhere; none that is disabled."""
+    off = cloud["disabled_services"]
+    names = zones(cloud).get(zone, []) if zone else [h["host"] for h in hosts(cloud)]
+    return min((n for n in names if n not in off), key=lambda n: usage(cloud, n)["servers"], default=None)
+
+
 def host_id(project: str, host: str | None) -> str:
     """Nova's hostId: says that two servers share a host, not which."""
     return hashlib.sha224((project + host).encode()).hexdigest() if host else ""

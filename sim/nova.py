@@ -116,6 +116,12 @@ def _chosen(call: Call) -> list[Row]:
         deleted = True
     if who.admin and call.flag("deleted"):
         deleted = True
+    for k, v in wanted:
+        if k in ("name", "ip", "ip6"):
+            try:
+                re.compile(v)
+            except re.error:
+                raise Refused(400, f"Invalid input for query parameters {k}. Value: {v}. {v!r} is not a 'regex'") from None
     rows = []
     for s in cloud["servers"].values():
         if not everybody and s["project_id"] != who.project_id:
@@ -138,14 +144,11 @@ def _match(call: Call, s: Row, name: str, value: str) -> bool:
                 400, invalid(name, value, "is not a 'date-time'").replace("field/attribute", "query parameters")
             ) from None
         return bool(s["updated_at"] >= t if name == "changes-since" else s["updated_at"] <= t)
-    if name == "name":
-        try:
-            return re.search(value, s["name"], re.IGNORECASE) is not None
-        except re.error:
-            raise Refused(400, f"Invalid input for query parameters name. Value: {value}. {value!r} is not a 'regex'") from None
     if name == "status":
         asked = {v.upper() for v in call.values("status")}
         return status(s) in asked or (STATUS[s["vm_state"]] in asked and s["task_state"] is None)
+    if name == "name":
+        return re.search(value, s["name"], re.IGNORECASE) is not None
     if name in ("ip", "ip6"):
         found = [f["ip_address"] for p in ports(call.cloud, s) for f in p["fixed_ips"]]
         return any(re.search(value, a) for a in found if (":" in a) == (name == "ip6"))

@@ -9,14 +9,15 @@ from typing import Any
 
 from sim import glance
 from sim.faults import WEBOB_404, Refused
-from sim.hosts import DEFAULT_ZONE, hosts, zone_of, zones
+from sim.hosts import hosts, place, zone_of, zones
 from sim.neutron_core import bump
+from sim.neutron_ipam import give, used
 from sim.nova import delete, unlocked
 from sim.nova_catalogue import find_flavor
 from sim.nova_quota import check_quota
 from sim.nova_schema import choice, fields, integer, strings, text
 from sim.nova_view import act, fetch, ports, show, slim, touch
-from sim.web import Answer, Call, forbid, invalid, route
+from sim.web import Answer, Call, forbid, route
 from sim.world import Cloud, Row, new_id
 
 Given = Any
@@ -260,7 +261,8 @@ def _imaged(call: Call, s: Row, verb: str, task: str, image: Row) -> Answer:
     soon(call, s, act(cloud, call, s, verb))
     if call.since(45):
         return Answer(202, {"image_id": image["id"]})
-    url = f"{cloud.url('image')}/images/{image['id']}"
+    root = cloud.url("image") if verb == "createImage" else f"{cloud.url('compute')}/v2.1"
+    url = f"{root}/images/{image['id']}"
     return Answer(202, headers={"Location": url, "Content-Type": "text/html; charset=UTF-8"})
 
 
@@ -307,7 +309,7 @@ def _unshelve(call: Call, s: Row, given: Given) -> None:
         raise Refused(400, "The requested availability zone is not available")
     if "availability_zone" in (given or {}):
         s["pinned_zone"] = wanted
-    host = next(iter(zones(cloud).get(s["pinned_zone"] or DEFAULT_ZONE, [])), hosts(cloud)[0]["host"])
+    host = place(cloud, s["pinned_zone"]) or hosts(cloud)[0]["host"]
     touch(cloud, s, task_state="unshelving")
     action = act(cloud, call, s, "unshelve")
     soon(call, s, action, vm_state="active", power_state=1, host=host, zone=zone_of(cloud, host), launched_at=cloud.now())
@@ -417,6 +419,27 @@ def _floating(call: Call, s: Row, given: Given) -> None:
     raise Refused(404, "floating IP not found")
 
 
+def _add_fixed(call: Call, s: Row, given: Given) -> None:
+    wanted = fields("addFixedIp", given, ("networkId",))["networkId"]
+    for port in ports(call.cloud, s):
+        subnets = [t["id"] for t in call.cloud["subnets"].values() if t["network_id"] == wanted]
+        if port["network_id"] == wanted and subnets:
+            port["fixed_ips"] = [*port["fixed_ips"], *give(call, port, [{"subnet_id": subnets[0]}])]
+            return bump(call.cloud, port)
+    raise Refused(400, f"Network {wanted} could not be found.")
+
+
+def _remove_fixed(call: Call, s: Row, given: Given) -> None:
+    address = fields("removeFixedIp", given, ("address",))["address"]
+    for port in ports(call.cloud, s):
+        for f in port["fixed_ips"]:
+            if f["ip_address"] == address:
+                port["fixed_ips"] = [o for o in port["fixed_ips"] if o is not f]
+                used(call.cloud, f["subnet_id"]).pop(address, None)
+                return bump(call.cloud, port)
+    raise Refused(400, f"Fixed IP {address} is not associated with instance {s['id']}.")
+
+
 def _no_host(call: Call, s: Row, given: Given) -> None:
     ready(s, "os-migrateLive", ("active", "paused"))
     raise Refused(400, "No valid host was found. There are not enough hosts available.")
@@ -428,12 +451,9 @@ def _migrate(call: Call, s: Row, given: Given) -> None:
     raise Refused(400, "No valid host was found. No valid host found for cold migrate")
 
 
-def _evacuate_schema(given: Given) -> None:
-    if not isinstance(given, dict):
-        raise Refused(400, invalid("evacuate", given, "is not of type 'object'"))
-
-
 def _evacuate(call: Call, s: Row, given: Given) -> None:
+    if not call.since(14):
+        fields("evacuate", given, ("onSharedStorage",), ("host", "adminPass"))
     ready(s, "evacuate", REBUILDABLE)
     raise Refused(400, f"Compute service of {s['host']} is still in use.")
 
@@ -485,9 +505,11 @@ ACTIONS: dict[str, Action] = {
                                   run=_change_group(False)),
     "addFloatingIp": Action(rule="os-floating-ips:add", high=43, run=_floating),
     "removeFloatingIp": Action(rule="os-floating-ips:remove", high=43, run=_floating),
+    "addFixedIp": Action(rule="os-multinic:add", high=43, run=_add_fixed),
+    "removeFixedIp": Action(rule="os-multinic:remove", high=43, run=_remove_fixed),
     "migrate": Action(rule="os-migrate-server:migrate", role="admin", run=_migrate),
     "os-migrateLive": Action(rule="os-migrate-server:migrate_live", role="admin", run=_no_host),
-    "evacuate": Action(rule="os-evacuate", role="admin", check=_evacuate_schema, run=_evacuate),
+    "evacuate": Action(rule="os-evacuate", role="admin", run=_evacuate),
     "resetNetwork": Action(rule="", run=_reset_network),
     "injectNetworkInfo": Action(rule="os-admin-actions:inject_network_info", role="admin", run=_reset_network),
     "forceDelete": Action(rule="os-deferred-delete:force", run=_force_delete),

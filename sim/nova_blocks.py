@@ -38,7 +38,7 @@ def _check(call: Call, row: Row) -> None:
     if source == "volume":
         volume = call.cloud["volumes"].get(ident or "")
         if volume is None or not (call.who.admin or volume["project_id"] == call.who.project_id):
-            raise Refused(400, f"Block Device Mapping is Invalid: failed to get volume {ident}.")
+            raise Refused(400, f"Volume {ident} could not be found.")
         if volume["status"] != "available":
             raise Refused(400, f"Invalid volume: volume '{ident}' status must be 'available'. Currently in '{volume['status']}'")
     elif source == "snapshot" and ident not in call.cloud["snapshots"]:

@@ -8,7 +8,7 @@ import secrets
 from typing import Any
 
 from sim.faults import Refused
-from sim.hosts import DEFAULT_ZONE, hosts, zone_of, zones
+from sim.hosts import DEFAULT_ZONE, hosts, place, zone_of, zones
 from sim.neutron import create_one
 from sim.neutron_core import bump
 from sim.neutron_groups import default_group
@@ -318,9 +318,10 @@ def _build(call: Call, s: Row, action: Row, nics: list[Row], groups: list[str], 
     def schedule() -> None:
         if s["deleted"]:
             return
-        if cloud.modes.mode == "no-host" or (host and host not in [h["host"] for h in hosts(cloud)]):
+        where = host or place(cloud, s["pinned_zone"])
+        if cloud.modes.mode == "no-host" or where not in [h["host"] for h in hosts(cloud)]:
             return fail(cloud, s, action, 500, "No valid host was found. ")
-        where = host or next((h for h in zones(cloud).get(s["pinned_zone"] or DEFAULT_ZONE, [])), hosts(cloud)[0]["host"])
+        assert where is not None
         touch(cloud, s, request=False, host=where, zone=zone_of(cloud, where), task_state="networking")
         try:
             for nic in nics:

@@ -101,7 +101,8 @@ def show(call: Call, s: Row, *, detail: bool = False) -> Row:
     doc: Row = {
         "accessIPv4": s["accessIPv4"], "accessIPv6": s["accessIPv6"], "addresses": addresses(cloud, s),
         "created": zulu(s["created_at"]), "flavor": flavor_ref(call, s["flavor"]), "hostId": host_id(s["project_id"], s["host"]),
-        "id": s["id"], "image": image, "links": links(cloud, "servers", s["id"]), "metadata": s["metadata"], "name": s["name"],
+        "id": s["id"], "image": image, "links": links(cloud, "servers", s["id"]), "name": s["name"],
+        "metadata": {} if s["deleted"] else s["metadata"],
         "status": state, "tenant_id": s["project_id"], "user_id": s["user_id"], "updated": zulu(s["updated_at"]),
         "OS-DCF:diskConfig": s["disk_config"],
     }  # fmt: skip

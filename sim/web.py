@@ -139,12 +139,19 @@ def route(
 
 def find(call: Call) -> tuple[Route, dict[str, str]]:
     """The route of a request. Raises Refused 404 or 405."""
+    later: Route | None = None
     for r in _ROUTES.get((call.service, call.method), ()):
         m = r.pattern.match(call.path)
-        if m and r.low <= call.version[1] <= r.high:
+        if m is None:
+            continue
+        if not r.low <= call.version[1] <= r.high:
+            later = later or r
+        elif later is None or later.literal == r.literal:
             return r, {k: unquote(v) for k, v in m.groupdict().items()}
+    if later is not None:  # it is there, in another microversion
+        raise Refused(404, WEBOB_404)
     others = [m for (s, m), rows in _ROUTES.items() if s == call.service and any(r.pattern.match(call.path) for r in rows)]
-    if others and call.method not in others and call.service != "network":
+    if others and call.method not in others and call.service not in ("network", "compute"):
         raise Refused(405, "The method specified is not allowed for this resource.", plain=call.service == "image")
     raise Refused(404, WEBOB_404, plain=call.service not in ("network", "placement"))
 
@@ -224,5 +231,6 @@ def next_link(call: Call, name: str, marker: str, *, base: str = "") -> Row:
     """``{"servers_links": [...]}``: the request's own URL with another marker."""
     from urllib.parse import urlencode
 
-    query = [(k, v) for k, v in call.query if k not in ("marker",)] + [("marker", marker)]
+    query = [(k, v) for k, v in call.query if k != "marker"]
+    query = [*(sorted(query) if call.service == "compute" else query), ("marker", marker)]
     return {f"{name}_links": [{"rel": "next", "href": f"{base or call.cloud.root + call.request.path}?{urlencode(query)}"}]}
