@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from cascade.api import actions, aggregate, consoles, hubwrites, images, listing, network, quotas, servers, volumes, zonal, zones
+from cascade.api import (
+    actions,
+    aggregate,
+    consoles,
+    hubwrites,
+    images,
+    listing,
+    network,
+    quotas,
+    servers,
+    transfers,
+    volumes,
+    zonal,
+    zones,
+)
 from cascade.api.app import Handler
 from cascade.api.forward import to_hub
 from cascade.model.table import Row
@@ -38,6 +52,8 @@ HANDLERS: dict[str, Handler] = {
     "aggregates": aggregate.aggregates,
     "volume_create": volumes.volume_create,
     "volume_child_create": volumes.volume_child_create,
+    "backup_restore": volumes.backup_restore,
+    "transfer_accept": transfers.transfer_accept,
     "volume_delete": volumes.volume_delete,
     "volume_action": volumes.volume_action,
     "volume_summary": aggregate.volume_summary,

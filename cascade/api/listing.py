@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from cascade.api.adopt import adopt
 from cascade.api.core import Core
 from cascade.api.forward import north_doc, north_ids, site_reply, to_hub
 from cascade.api.request import Request, Response
@@ -107,8 +108,7 @@ async def _learn(core: Core, req: Request, rows: Sequence[lists.Row]) -> None:
         )
         for r in rows if known[r.id] in new
     ]  # fmt: skip
-    if entries:
-        await core.store.index.add_many(entries)
+    await adopt(core, entries)
 
 
 async def _partial(core: Core, req: Request, missing: list[str], project: str | None, rows: list[Any]) -> list[Any]:

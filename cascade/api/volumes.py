@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from typing import Any
 
 import msgspec
 
+from cascade.api.adopt import adopt, adopt_children, children, leaving
 from cascade.api.choice import choose
 from cascade.api.core import Core
 from cascade.api.forward import from_site, site_reply, to_hub
@@ -14,7 +16,10 @@ from cascade.api.request import Request, Response
 from cascade.api.zonal import at_site, locate
 from cascade.model.crash import point
 from cascade.model.errors import Fault, NativeFault, OverQuota, SiteError
+from cascade.quota.amounts import PER_TYPE, block_amounts
+from cascade.routing import translate
 from cascade.routing.bodies import STAMP_KEY
+from cascade.store.index import IndexEntry
 from cascade.store.intents import Intent
 
 _SOURCES = {
@@ -47,7 +52,7 @@ async def volume_create(core: Core, req: Request) -> Response:
     if not await _types(core, req, choice.site, volume):
         return await to_hub(core, req)
     size = await _size(core, req, volume, named)
-    amounts = {"volumes": 1, "gigabytes": size}
+    amounts = await _per_type(core, req, volume, named, {"volumes": 1, "gigabytes": size})
     body = {"size": size, "name": volume.get("name")}
     return await _make(core, req, choice.site, "volume", amounts, body, doc, known)
 
@@ -84,6 +89,7 @@ async def volume_child_create(core: Core, req: Request) -> Response:
     if kind == "snapshot":
         size = await _size(core, req, {"source_volid": what.get("volume_id")}, named)
         amounts = {"snapshots": 1, "gigabytes": size}
+        amounts = await _per_type(core, req, {"source_volid": what.get("volume_id")}, named, amounts)
     elif kind == "backup":
         size = await _size(core, req, {"source_volid": what.get("volume_id")}, named)
         amounts = {"backups": 1, "backup_gigabytes": size}
@@ -112,7 +118,7 @@ async def _make(
     except OverQuota as e:
         raise over_quota(e) from e
     point("volume.create:intent")
-    stamped = kind in ("volume", "snapshot") and isinstance(doc[kind].get("metadata", {}) or {}, dict)
+    stamped = kind in ("volume", "snapshot") and kind in doc and isinstance(doc[kind].get("metadata", {}) or {}, dict)
     if stamped:
         doc = copy.deepcopy(doc)
         doc[kind]["metadata"] = {**(doc[kind].get("metadata") or {}), STAMP_KEY: intent.id}
@@ -128,10 +134,18 @@ async def _make(
             await core.store.ledger.release(intent.id)
             await core.store.intents.close(intent.id)
         return await from_site(core, req, site, reply)
-    made = next(v for v in reply.json().values() if isinstance(v, dict))["id"]
+    shown = next(v for v in reply.json().values() if isinstance(v, dict))
+    made = shown["id"] if kind != "volume" or "volume_id" not in shown else shown["volume_id"]
     await core.watch.accepted(intent, made)
+    if kind == "volume" and "size" in shown:  # its true size and type, where the request left them open
+        await core.store.ledger.change(made, block_amounts(kind, shown), {})
     point("volume.create:indexed")
     core.tasks.start("unstamp", _unstamp(core, site, kind, made) if stamped else _close(core, intent))
+    elif kind == "volume":
+        one = IndexEntry(kind=kind, id=made, site=site, project_id=project, user_id=req.caller.user_id, created=None)
+        core.tasks.start("restored volume", adopt(core, [one]))
+    if kind in ("group", "group_snapshot") and (entry := await core.store.index.get(kind, made)) is not None:
+        await adopt_children(core, entry)
     return await from_site(core, req, site, reply)
 
 
@@ -145,6 +159,20 @@ async def _close(core: Core, intent: Intent) -> None:
     await core.store.intents.close(intent.id)
 
 
+async def backup_restore(core: Core, req: Request) -> Response:
+    """POST /backups/{id}/restore: without a volume named it makes one, which counts as any other."""
+    entry = await locate(core, req, "backup", req.match["id"])
+    if entry is None:
+        return await to_hub(core, req)
+    doc = req.json()
+    what = doc.get("restore") if isinstance(doc, dict) else None
+    if not isinstance(what, dict) or what.get("volume_id") is not None:
+        return await at_site(core, req, entry)
+    shown = await core.south.call(entry.site, "volume", "GET", f"/backups/{entry.id}", as_=req.caller, version="3.60")
+    size = int(shown.json()["backup"]["size"]) if shown.ok else 0
+    return await _make(core, req, entry.site, "volume", {"volumes": 1, "gigabytes": size}, {"size": size}, doc, {})
+
+
 async def volume_delete(core: Core, req: Request) -> Response:
     """DELETE: watched until gone, then the quota and the index row go."""
     assert req.row is not None
@@ -154,10 +182,11 @@ async def volume_delete(core: Core, req: Request) -> Response:
     if not core.sites.usable(entry.site):
         raise Fault(503, f"Availability zone {entry.site} is not available at the moment.", headers={"Retry-After": "10"})
     intent = await core.watch.begin_delete(f"{entry.kind}.delete", entry, req)
+    also = await _going_too(core, req, entry)
     reply = await site_reply(core, req, entry.site)
     if reply.ok:
         if reply.status == 202:
-            core.watch.wake(entry.site)
+            await leaving(core, req, entry, also)
         else:
             await core.watch.ended(entry)
     elif reply.status == 404:
@@ -180,13 +209,37 @@ async def volume_action(core: Core, req: Request) -> Response:
         return await _extend(core, req, entry.id, entry.project_id, what["new_size"], entry.site)
     if name == "os-retype" and isinstance(what, dict):
         await _types(core, req, entry.site, what)  # an unknown one is refused by the site in the same words
+    also = await _going_too(core, req, entry, what) if entry.kind == "group" and name == "delete" else []
     answer = await at_site(core, req, entry)
     if name == "os-volume_upload_image" and answer.status == 202:
         await core.images.born(entry.site, msgspec.json.decode(answer.body)[name]["image_id"], req.caller)
-    if name == "os-force_delete" and answer.status == 202:
-        await core.watch.begin_delete(f"{entry.kind}.delete", entry, req)
-        core.watch.wake(entry.site)
+    if answer.status == 202 and (name in ("os-force_delete", "os-unmanage") or (entry.kind == "group" and name == "delete")):
+        await leaving(core, req, entry, also)
+    if name == "os-retype" and answer.status == 202:
+        core.tasks.start("retype", _retyped(core, entry))
     return answer
+
+
+async def _going_too(core: Core, req: Request, entry: IndexEntry, what: Any = None) -> list[tuple[str, str]]:
+    """What the site deletes with a thing: the snapshots of a group snapshot or (cascade) a volume, a group's volumes."""
+    if entry.kind == "group_snapshot":
+        found = await children(core, entry.site, "snapshot", group_snapshot_id=entry.id)
+        return [("snapshot", s["id"]) for s in found]
+    if entry.kind == "volume" and (req.param("cascade") or "").lower() in ("true", "1", "t", "yes", "y", "on"):
+        return [("snapshot", s["id"]) for s in await children(core, entry.site, "snapshot", volume_id=entry.id)]
+    if entry.kind == "group" and isinstance(what, dict):
+        return [("volume", v["id"]) for v in await children(core, entry.site, "volume", group_id=entry.id)]
+    return []
+
+
+async def _retyped(core: Core, entry: IndexEntry) -> None:
+    """The volume counts for its new type once the site shows it; without a migration that is soon."""
+    for pause in (1.0, 3.0, 10.0, 30.0, 120.0):
+        await asyncio.sleep(pause)
+        reply = await core.south.call(entry.site, "volume", "GET", f"/volumes/{entry.id}", version="3.60")
+        if reply.ok and (shown := reply.json()["volume"])["status"] != "retyping":
+            await core.store.ledger.change(entry.id, block_amounts("volume", shown), {})
+            return
 
 
 async def _extend(core: Core, req: Request, volume: str, project: str, size: int, site: str) -> Response:
@@ -215,6 +268,27 @@ async def _named(core: Core, req: Request, what: dict[str, Any]) -> dict[str, st
                 return None
             named[ident] = entry.site
     return named
+
+
+async def _per_type(
+    core: Core, req: Request, volume: dict[str, Any], named: dict[str, str], amounts: dict[str, int]
+) -> dict[str, int]:
+    """The amounts with those Cinder counts per volume type. Which type is only asked where a limit speaks of one."""
+    limits = await core.limits.of("volume", req.caller.project_id or "")
+    if not any(k.startswith(tuple(f"{resource}_" for resource in PER_TYPE)) for k in limits):
+        return amounts
+    wanted = volume.get("volume_type")
+    source = volume.get("source_volid")
+    if not wanted and isinstance(source, str) and source in named:
+        reply = await core.south.call(named[source], "volume", "GET", f"/volumes/{source}", as_=req.caller, version="3.0")
+        name = reply.json()["volume"].get("volume_type") if reply.ok else None
+    elif isinstance(wanted, str) and wanted and not translate.tokens_text(wanted):
+        name = wanted
+    else:
+        path = f"/types/{wanted}" if isinstance(wanted, str) and wanted else "/types/default"
+        reply = await core.south.call("hub", "volume", "GET", path, as_=req.caller, version="3.0")
+        name = reply.json()["volume_type"]["name"] if reply.ok else None
+    return amounts | ({f"{k}_{name}": v for k, v in amounts.items() if k in PER_TYPE} if name else {})
 
 
 async def _size(core: Core, req: Request, volume: dict[str, Any], named: dict[str, str]) -> int:

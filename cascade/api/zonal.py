@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import Any
 
+from cascade.api.adopt import adopt
 from cascade.api.core import Core
 from cascade.api.forward import from_site, site_reply, to_hub
 from cascade.api.request import Request, Response
@@ -19,6 +21,8 @@ _PROBES = {
     "group": ("volume", "/groups"), "group_snapshot": ("volume", "/group_snapshots"), "message": ("volume", "/messages"),
 }  # fmt: skip
 """Where a kind is shown by id, for things the index has not seen (made by a site as a side effect)."""
+_GIVEN = frozenset({"volume", "snapshot"})
+"""Kinds that can change their project."""
 _PROBE_VERSION = {"compute": "2.1", "volume": "3.60"}
 
 
@@ -26,13 +30,28 @@ async def locate(core: Core, req: Request, kind: str, ident: str) -> IndexEntry 
     """Where a zonal thing is, if the caller may know. None = let the hub's service say that it does not exist."""
     entry = await core.store.index.get(kind, ident)
     if entry is not None:
-        return entry if entry.project_id == req.caller.project_id or req.caller.is_admin else None
+        if entry.project_id == req.caller.project_id or req.caller.is_admin:
+            return entry
+        return await _given(core, req, entry) if kind in _GIVEN else None
     if len(ident) not in (32, 36) or kind not in _PROBES or await core.store.index.get(kind, ident, deleted=True):
         return None
     return await _probe(core, req, kind, ident)
 
 
-async def _probe(core: Core, req: Request, kind: str, ident: str) -> IndexEntry | None:
+async def _given(core: Core, req: Request, entry: IndexEntry) -> IndexEntry | None:
+    """A thing indexed for another project may have become the caller's by a transfer whose end we did not see."""
+    project = req.caller.project_id
+    if project is None or entry.site not in await core.store.index.sites_of(None, project):
+        return None
+    found = await _probe(core, req, entry.kind, entry.id, sites=[entry.site])
+    if found is None:
+        return None
+    await core.store.ledger.move([entry.id], project, req.caller.user_id, {})
+    await core.store.index.move(entry.kind, entry.id, project_id=project, user_id=req.caller.user_id)
+    return found
+
+
+async def _probe(core: Core, req: Request, kind: str, ident: str, *, sites: Collection[str] | None = None) -> IndexEntry | None:
     """Ask the sites where the project is present, once, as the caller (design review 4.4).
 
     An administrator may ask for anybody's, so all sites are asked; but what belongs to no project of this cloud is the
@@ -40,7 +59,9 @@ async def _probe(core: Core, req: Request, kind: str, ident: str) -> IndexEntry 
     """
     service, path = _PROBES[kind]
     admin = req.caller.is_admin
-    places = core.sites.names() if admin else await core.store.index.sites_of(None, req.caller.project_id)
+    places = sites
+    if places is None:
+        places = core.sites.names() if admin else await core.store.index.sites_of(None, req.caller.project_id)
 
     async def ask(site: str) -> IndexEntry | None:
         if not core.sites.usable(site):
@@ -62,7 +83,7 @@ async def _probe(core: Core, req: Request, kind: str, ident: str) -> IndexEntry 
     found = [e for e in await asyncio.gather(*(ask(s) for s in places)) if e is not None]
     if not found:
         return None
-    await core.store.index.add_many(found[:1])
+    await adopt(core, found[:1])
     return found[0]
 
 

@@ -16,6 +16,7 @@ import structlog
 
 from cascade.model.errors import SiteError
 from cascade.model.site import Site
+from cascade.quota.amounts import block_amounts
 from cascade.reconcile import imagedoc
 from cascade.sites.registry import Sites
 from cascade.sites.south import South
@@ -131,12 +132,7 @@ class Rebuild:
                 if entry is None:
                     continue
                 await self._store.index.add_many([entry])
-                size = int(row.get("size") or 0)
-                amounts = {
-                    "volume": {"volumes": 1, "gigabytes": size}, "snapshot": {"snapshots": 1, "gigabytes": size},
-                    "backup": {"backups": 1, "backup_gigabytes": size}, "group": {"groups": 1},
-                }.get(kind)  # fmt: skip
-                if amounts:
+                if amounts := block_amounts(kind, row):
                     await self._store.ledger.put(entry.id, entry.project_id, entry.user_id, amounts)
 
     def _entry(self, site: Site, kind: str, row: dict[str, Any], found: Found) -> IndexEntry | None:

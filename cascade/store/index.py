@@ -103,6 +103,19 @@ class Index:
 
         await self._s.write(work)
 
+    async def move(self, kind: str, id: str, *, project_id: str, user_id: str) -> None:
+        """A thing that was given to another project."""
+
+        async def work(c: AsyncConnection) -> None:
+            row = (await c.execute(select(T).where(T.c.kind == kind, T.c.id == id, T.c.deleted.is_(None)))).first()
+            if row is None or row.project_id == project_id:
+                return
+            await c.execute(update(T).where(T.c.kind == kind, T.c.id == id).values(project_id=project_id, user_id=user_id))
+            for owner, n in sorted(((row.project_id, -1), (project_id, 1))):
+                await _count(c, owner, kind, row.site, n)
+
+        await self._s.write(work)
+
     async def set_created(self, kind: str, created: Mapping[str, float]) -> None:
         """The sites' own times, as seen in their answers; rows that have them already are not written."""
 

@@ -69,6 +69,19 @@ class Ledger:
 
         await self._s.write(work)
 
+    async def move(self, holders: Collection[str], project_id: str, user_id: str, limits: Mapping[str, int]) -> None:
+        """Things given to another project, all or none. Raises OverQuota. No limits: taken back."""
+
+        async def work(c: AsyncConnection) -> None:
+            await _lock(c, project_id)
+            q = select(T.c.resource, func.sum(T.c.amount)).where(T.c.holder.in_(holders), T.c.project_id != project_id)
+            amounts = {r[0]: int(r[1]) for r in await c.execute(q.group_by(T.c.resource))}
+            await _check(c, project_id, amounts, limits)
+            await c.execute(update(T).where(T.c.holder.in_(holders)).values(project_id=project_id, user_id=user_id))
+
+        await known(self._s, project_id)
+        await self._s.write(work)
+
     async def release(self, holder: str) -> None:
         """Nothing is used any more; idempotent."""
 

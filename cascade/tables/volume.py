@@ -22,6 +22,12 @@ def _zonal(
 
 ROWS: tuple[Row, ...] = (
     Row(pattern="/volumes/summary", kind=Kind.AGGREGATE, methods=_GET, handler="volume_summary"),
+    Row(pattern="/backups/{id}/restore", kind=Kind.ZONAL_CREATE, resource="volume", methods=_POST, handler="backup_restore"),
+    Row(pattern="/groups/action", kind=Kind.ZONAL_CREATE, resource="group", methods=_POST, handler="volume_child_create"),
+    *(
+        Row(pattern=f"/{path}/{{id}}/accept", kind=Kind.ZONAL, resource="transfer", methods=_POST, handler="transfer_accept")
+        for path in ("os-volume-transfer", "volume-transfers")
+    ),
     *_zonal("/volumes", "volume", "volumes", create="volume_create"),
     *_zonal("/snapshots", "snapshot", "snapshots"),
     *_zonal("/backups", "backup", "backups"),
