@@ -141,7 +141,7 @@ async def _make(
         await core.store.ledger.change(made, block_amounts(kind, shown), {})
     point("volume.create:indexed")
     core.tasks.start("unstamp", _unstamp(core, site, kind, made) if stamped else _close(core, intent))
-    elif kind == "volume":
+    if kind == "volume" and "size" not in shown:
         one = IndexEntry(kind=kind, id=made, site=site, project_id=project, user_id=req.caller.user_id, created=None)
         core.tasks.start("restored volume", adopt(core, [one]))
     if kind in ("group", "group_snapshot") and (entry := await core.store.index.get(kind, made)) is not None:
