@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from sim.faults import Refused
 from sim.nova import detach, release, unlocked
-from sim.nova_actions import ready
 from sim.nova_blocks import finish, reserve
 from sim.nova_create import plug
 from sim.nova_schema import closed, fields, unexpected
+from sim.nova_steps import ready
 from sim.nova_view import act, fetch, ports, touch
 from sim.web import Answer, Call, forbid, invalid, route
 from sim.world import Row, is_uuid
