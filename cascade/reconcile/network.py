@@ -305,7 +305,7 @@ class Networks:
         if router is None:
             await self._follow(ROUTER, hub_id, None, self._routers.drop)
             return
-        interfaces = await self._routers.interfaces(("device_id", hub_id))
+        interfaces = await self._routers.of(router)
 
         async def sync(site: str) -> None:
             await self._routers.sync(site, router, interfaces)
@@ -328,7 +328,7 @@ class Networks:
         router = await self._r.hub(ROUTER, floating["router_id"])
         if router is None:
             return
-        interfaces = await self._routers.interfaces(("device_id", router["id"]))
+        interfaces = await self._routers.of(router)
 
         async def make(site: str) -> None:
             await self._routers.sync(site, router, interfaces)

@@ -334,3 +334,25 @@ def test_what_differs() -> None:
 
 def test_hints_keep_their_order() -> None:
     assert zone_hints(["x", "cascade.az.1=tokyo", "cascade.az.0=paris"]) == ["paris", "tokyo"]
+
+
+async def test_a_port_that_calls_itself_a_routers_joins_no_network(net: Net) -> None:
+    theirs, subnet = net.network("theirs")
+    router = net.router(theirs, subnet)
+    mine, _ = net.network("mine", "10.66.0.0/24", project_id="p2")
+    for device in (router["id"], "", "../networks/x?y"):
+        net.port(mine, project_id="p2", device_id=device, device_owner="network:router_interface")
+    net.port(mine, project_id="p2", device_id=router["id"], device_owner="network:router_gateway")
+    for project, hub_net in (("p1", theirs), ("p2", mine)):
+        await net.networks.materialise_port("paris", net.port(hub_net, project_id=project), ME)
+    await net.settle()
+    copy = net.paris.only("routers", name="r")
+    plugged = [p for p in net.paris.rows["ports"].values() if p["device_id"] == copy["id"]]
+    assert len(plugged) == 1 and plugged[0]["network_id"] == net.paris.only("networks", name="theirs")["id"]
+
+
+async def test_a_stamp_in_a_foreign_project_is_nobodys_copy(net: Net) -> None:
+    hub_net, _ = net.network()
+    squatter = net.paris.add("networks", {"name": "net", "project_id": "squatter", "description": f"cascade:{hub_net['id']}"})
+    site_port = await net.networks.materialise_port("paris", net.port(hub_net), ME)
+    assert net.paris.rows["ports"][site_port]["network_id"] != squatter["id"]

@@ -23,11 +23,13 @@ class FloatingReplicas:
 
         async def make() -> Doc:
             return {
-                **target, "floating_network_id": external, "project_id": project,
+                **target, "floating_network_id": external,
                 "floating_ip_address": floating["floating_ip_address"],
             }  # fmt: skip
 
-        site_id, row = await self._r.ensure(site, FLOATING, floating["id"], owner=floating["project_id"], make=make)
+        site_id, row = await self._r.ensure(
+            site, FLOATING, floating["id"], owner=floating["project_id"], project=project, make=make
+        )
         row = row or await self._r.show(site, FLOATING, site_id)
         if row is None:
             await self._r.store.pairs.drop(FLOATING.name, floating["id"], site)

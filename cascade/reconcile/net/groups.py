@@ -81,10 +81,9 @@ class Groups:
             return await self._default(site, group, project)
 
         async def make() -> Doc:
-            body = {"name": group["name"], "project_id": project}
-            return body | ({"stateful": False} if group.get("stateful") is False else {})
+            return {"name": group["name"]} | ({"stateful": False} if group.get("stateful") is False else {})
 
-        made, _ = await self._r.ensure(site, GROUP, group["id"], owner=group["project_id"], make=make)
+        made, _ = await self._r.ensure(site, GROUP, group["id"], owner=group["project_id"], project=project, make=make)
         return made
 
     async def _default(self, site: str, group: Doc, project: str) -> str:
@@ -103,10 +102,11 @@ class Groups:
         for hub_id, group in (await self._r.hub_by_ids(ADDRESS_GROUP, ids)).items() if ids else ():
             project = await self._r.south.shadow.project(site, group["project_id"])
 
-            async def make(group: Doc = group, project: str = project) -> Doc:
-                return {"name": group["name"], "addresses": group["addresses"], "project_id": project}
+            async def make(group: Doc = group) -> Doc:
+                return {"name": group["name"], "addresses": group["addresses"]}
 
-            out[hub_id], _ = await self._r.ensure(site, ADDRESS_GROUP, hub_id, owner=group["project_id"], make=make)
+            owner = group["project_id"]
+            out[hub_id], _ = await self._r.ensure(site, ADDRESS_GROUP, hub_id, owner=owner, project=project, make=make)
         return out
 
     # -- rules -------------------------------------------------------------------------------------------------------

@@ -172,7 +172,7 @@ class NetworkReplicas:
             return known, None
         await self.home(net, site)
         project = await self._r.south.shadow.project(site, net["project_id"])
-        body: Doc = {**passed(net, _PASSED), "project_id": project}
+        body: Doc = passed(net, _PASSED)
         if net.get("provider:network_type") == "vlan":
             body |= {
                 "provider:network_type": "vlan",
@@ -188,7 +188,7 @@ class NetworkReplicas:
             body["mtu"] = net["mtu"]
         for _ in range(2):
             try:
-                return await self._r.ensure(site, NETWORK, net["id"], owner=owner, make=make)
+                return await self._r.ensure(site, NETWORK, net["id"], owner=owner, project=project, make=make)
             except Refused as e:
                 if e.reply.status == 400 and "mtu" in body:
                     del body[
@@ -196,7 +196,7 @@ class NetworkReplicas:
                     ]  # more than the site's wires carry, or not settable there: its own default is the most it can do
                 elif b"VlanIdInUse" not in e.reply.body or not await self._evict(site, body):
                     raise
-        return await self._r.ensure(site, NETWORK, net["id"], owner=owner, make=make)
+        return await self._r.ensure(site, NETWORK, net["id"], owner=owner, project=project, make=make)
 
     async def _evict(self, site: str, body: Doc) -> bool:
         return await orphans.evict(self._r, site, body["provider:physical_network"], body["provider:segmentation_id"])
@@ -207,7 +207,7 @@ class NetworkReplicas:
             return known
         project = await self._r.south.shadow.project(site, net["project_id"])
         body: Doc = {
-            **passed(subnet, (*_SUBNET_PASSED, *_SUBNET_FIXED)), "network_id": network, "project_id": project,
+            **passed(subnet, (*_SUBNET_PASSED, *_SUBNET_FIXED)), "network_id": network,
             "gateway_ip": await self._gateway(site, net, subnet, routed=routed),
         }  # fmt: skip
         if not _automatic(subnet):
@@ -218,7 +218,7 @@ class NetworkReplicas:
             return {k: v for k, v in body.items() if v is not None or k == "gateway_ip"}
 
         owner = None if net.get("shared") else net["project_id"]
-        made, _ = await self._r.ensure(site, SUBNET, subnet["id"], owner=owner, make=make)
+        made, _ = await self._r.ensure(site, SUBNET, subnet["id"], owner=owner, project=project, make=make)
         return made
 
     async def _gateway(self, site: str, net: Doc, subnet: Doc, *, routed: bool) -> str | None:

@@ -23,13 +23,15 @@ class PortReplicas:
 
         async def make() -> Doc:
             kind = port.get("binding:vnic_type") or "normal"
-            fixed: Doc = {"network_id": placed.network, "project_id": project, "mac_address": port["mac_address"]}
+            fixed: Doc = {"network_id": placed.network, "mac_address": port["mac_address"]}
             automatic = {placed.subnets[s] for s in placed.automatic}
             fixed["fixed_ips"] = [f for f in want["fixed_ips"] if f["subnet_id"] not in automatic]
             return {**want, **fixed, **({"binding:vnic_type": kind} if kind != "normal" else {})}
 
         # Whoever materialises a port has claimed it at the hub, so there is one maker; and a MAC or address fits once.
-        site_id, row = await self._r.ensure(site, PORT, port["id"], owner=port["project_id"], make=make, lease=False, unique=True)
+        site_id, row = await self._r.ensure(
+            site, PORT, port["id"], owner=port["project_id"], project=project, make=make, lease=False, unique=True
+        )
         if row is None:
             row = await self._r.show(site, PORT, site_id)
             if row is None:

@@ -19,7 +19,7 @@ import structlog
 from cascade.model.errors import BadReply, Conflict, Fault
 from cascade.model.reply import Reply
 from cascade.model.site import HUB
-from cascade.reconcile.pages import everything
+from cascade.reconcile.pages import everything, segment
 from cascade.sites.south import South
 from cascade.store import Store
 from cascade.store.pairs import Pair
@@ -139,10 +139,13 @@ class Replicas:
         """The copy as it is; None where the site says there is none."""
         return await self._show(site, kind, site_id)
 
-    async def find(self, site: str, kind: Kind, hub_id: str) -> Doc | None:
-        """The copy by its stamp: made before a crash, its pair never written."""
+    async def find(self, site: str, kind: Kind, hub_id: str, project: str | None = None) -> Doc | None:
+        """The copy by its stamp: made before a crash, its pair never written.
+
+        ``project`` (the site's) is where it must be: anybody at the site can write our stamp onto something of his own.
+        """
         rows = await self.site_list(site, kind, ("description", STAMP + hub_id))
-        return next((r for r in rows if stamped(r) == hub_id), None)
+        return next((r for r in rows if stamped(r) == hub_id and project in (None, r.get("project_id"))), None)
 
     async def site_id(self, site: str, kind: Kind, hub_id: str) -> str | None:
         """The copy's id, from the pair alone."""
@@ -160,14 +163,16 @@ class Replicas:
         hub_id: str,
         *,
         owner: str | None,
+        project: str,
         make: Callable[[], Awaitable[Doc]],
         lease: bool = True,
         unique: bool = False,
     ) -> tuple[str, Doc | None]:
         """``(the copy's id, the row if it was not paired before this call)``: found by its stamp, else made from ``make()``.
 
-        ``owner`` is the hub project that may name it (None: everybody). ``make`` must not ensure anything itself while
-        the lease is held: leases are never nested (design review 7.4). ``lease`` False: one maker at a time is sure already.
+        ``owner`` is the hub project that may name it (None: everybody), ``project`` the site's that it is in. ``make`` must
+        not ensure anything itself while the lease is held: leases are never nested (design review 7.4).
+        ``lease`` False: one maker at a time is sure already.
         ``unique``: the site itself refuses a second one (409), so it need not be looked for first.
         """
         known = await self.site_id(site, kind, hub_id)
@@ -177,12 +182,12 @@ class Replicas:
             known = await self.site_id(site, kind, hub_id)
             if known is not None:
                 return known, None
-            row = None if unique else await self.find(site, kind, hub_id)
+            row = None if unique else await self.find(site, kind, hub_id, project)
             if row is None:
                 try:
-                    row = await self.create(site, kind, {**await make(), "description": STAMP + hub_id})
+                    row = await self.create(site, kind, {**await make(), "project_id": project, "description": STAMP + hub_id})
                 except Refused as e:
-                    row = await self.find(site, kind, hub_id) if unique and e.reply.status == 409 else None
+                    row = await self.find(site, kind, hub_id, project) if unique and e.reply.status == 409 else None
                     if row is None:
                         raise
             await self.pair(site, kind, hub_id, row["id"], owner)
@@ -237,7 +242,9 @@ class Replicas:
         accepted(site, "quota", reply)
 
     async def _show(self, target: str, kind: Kind, ident: str) -> Doc | None:
-        reply = await self.south.call(target, "network", "GET", f"{kind.path}/{ident}")
+        if not ident:  # a port's ``device_id`` may be anything a user wrote
+            return None
+        reply = await self.south.call(target, "network", "GET", f"{kind.path}/{segment(ident)}")
         if reply.status == 404:
             return None
         row: Doc = reply.expect(200).json()[kind.key]

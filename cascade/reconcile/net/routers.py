@@ -26,6 +26,10 @@ class RouterReplicas:
         """The hub's router interface ports that match."""
         return await self._r.hub_list(PORT, ("device_owner", INTERFACE), *params)
 
+    async def of(self, router: Doc) -> list[Doc]:
+        """The router's own: the owner of a network may write any router's id on a port of his, but not another's project."""
+        return [p for p in await self.interfaces(("device_id", router["id"])) if p["project_id"] == router["project_id"]]
+
     async def sites(self, router: str, interfaces: list[Doc]) -> set[str]:
         """Where the router belongs: wherever it is, and wherever a network of its interfaces is."""
         found = await asyncio.gather(
@@ -57,9 +61,9 @@ class RouterReplicas:
         want = {"name": router["name"], "admin_state_up": router["admin_state_up"]}
 
         async def make() -> Doc:
-            return {**want, "project_id": project}
+            return want
 
-        site_id, row = await self._r.ensure(site, ROUTER, router["id"], owner=router["project_id"], make=make)
+        site_id, row = await self._r.ensure(site, ROUTER, router["id"], owner=router["project_id"], project=project, make=make)
         row = row or await self._r.show(site, ROUTER, site_id)
         if row is None:
             await self._r.store.pairs.drop(ROUTER.name, router["id"], site)
@@ -103,9 +107,9 @@ class RouterReplicas:
         project = await self._r.south.shadow.project(site, router["project_id"])
 
         async def make() -> Doc:
-            return {"network_id": network, "project_id": project, "name": port["name"], "fixed_ips": fixed, "security_groups": []}
+            return {"network_id": network, "name": port["name"], "fixed_ips": fixed, "security_groups": []}
 
-        made, _ = await self._r.ensure(site, PORT, port["id"], owner=router["project_id"], make=make)
+        made, _ = await self._r.ensure(site, PORT, port["id"], owner=router["project_id"], project=project, make=make)
         reply = await self._r.call(site, "PUT", f"{ROUTER.path}/{site_id}/add_router_interface", {"port_id": made})
         if reply.status == 404 and await self._r.show(site, PORT, made) is None:
             await self._r.store.pairs.drop(PORT.name, port["id"], site)
@@ -151,7 +155,8 @@ class RouterReplicas:
         """So that the hub's gateway port shows this one's status."""
         if not router.get("external_gateway_info"):
             return
-        hub = await self._r.hub_list(PORT, ("device_id", router["id"]), ("device_owner", GATEWAY))
+        outside = ("network_id", router["external_gateway_info"]["network_id"])  # elsewhere anybody can call a port so
+        hub = await self._r.hub_list(PORT, ("device_id", router["id"]), ("device_owner", GATEWAY), outside)
         here = await self._r.site_list(site, PORT, ("device_id", site_id), ("device_owner", GATEWAY))
         if hub and here:
             await self._r.pair(site, PORT, hub[0]["id"], here[0]["id"], router["project_id"])
