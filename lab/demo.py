@@ -17,13 +17,24 @@ NAME = "demo"
 CIDR = "10.20.0.0/24"
 
 
-def run(state: State) -> None:
-    """Play the demo; what an earlier run left is removed first."""
+ADVICE = (
+    "Go on by hand:",
+    "  eval $(bin/lab env)            # you are now user demo of project demo, at the gateway",
+    "  .venv/bin/openstack server list --long",
+    "  bin/lab freeze tokyo           # a site hangs; list again, then: bin/lab thaw tokyo",
+    "  bin/lab status                 # what runs underneath",
+)
+
+
+def run(state: State, advice: tuple[str, ...] = ADVICE) -> None:
+    """Play the demo; what an earlier run left is removed first. ``advice``: what to say at the end."""
     os.environ["OS_CLIENT_CONFIG_FILE"] = str(state.clouds_file)
     try:
         _play(openstack.connect(cloud="cascade"))
     except (SDKException, ClientException) as error:
         raise LabError(f"the gateway says: {error}") from error
+    for line in advice:
+        say(line)
 
 
 def _play(conn: Any) -> None:
@@ -116,11 +127,6 @@ def _show(conn: Any) -> None:
         conn.compute.availability_zones(),
         {"Zone Name": lambda zone: zone.name, "Zone Status": zone_state},
     )
-    say("Go on by hand:")
-    say("  eval $(bin/lab env)            # you are now user demo of project demo, at the gateway")
-    say("  .venv/bin/openstack server list --long")
-    say("  bin/lab freeze tokyo           # a site hangs; list again, then: bin/lab thaw tokyo")
-    say("  bin/lab status                 # what runs underneath")
 
 
 def _table(title: str, rows: Any, columns: dict[str, Callable[[Any], object]]) -> None:

@@ -19,7 +19,7 @@ PROGRAM = Path(sys.executable).parent / "cascade"
 
 def proc(state: State) -> Proc:
     """The gateway's process."""
-    argv = (str(PROGRAM), "serve", "--config-file", str(_config_file(state)))
+    argv = (str(PROGRAM), "serve", "--config-file", str(config_file(state)))
     return Proc("cascade", state.gateway, argv, port=GATEWAY_PORT, grace=10)
 
 
@@ -36,7 +36,7 @@ def start(state: State) -> None:
     gateway = proc(state)
     if gateway.pid():
         return
-    run([str(PROGRAM), "upgrade", "--config-file", str(_config_file(state))])
+    run([str(PROGRAM), "upgrade", "--config-file", str(config_file(state))])
     gateway.start()
     try:
         with step("start the gateway"):
@@ -63,7 +63,7 @@ def stop(state: State) -> None:
     procs.stop([proc(state)])
 
 
-def _config_file(state: State) -> Path:
+def config_file(state: State) -> Path:
     return state.gateway.root / "cascade.conf"
 
 
@@ -74,6 +74,12 @@ def _healthy(gateway: Proc) -> bool:
 
 
 def _write(state: State) -> None:
+    options = {"listen": f"127.0.0.1:{GATEWAY_PORT}", "public_url": GATEWAY_URL, "region": USER_REGION}
+    configure(state, HUB.name, options)
+
+
+def configure(state: State, hub: str, options: dict[str, str]) -> None:
+    """Write the gateway's configuration; ``options`` are those of its section DEFAULT."""
     place = state.gateway
     place.make()
     key = place.root / "master.key"
@@ -81,15 +87,10 @@ def _write(state: State) -> None:
         key.touch(mode=0o600)
         key.write_bytes(os.urandom(32))
     ini: Ini = {
-        "DEFAULT": {
-            "listen": f"127.0.0.1:{GATEWAY_PORT}",
-            "public_url": GATEWAY_URL,
-            "region": USER_REGION,
-            "log_file": place.log / "cascade.log",
-        },
+        "DEFAULT": {**options, "log_file": place.log / "cascade.log"},
         "database": {"connection": f"sqlite+aiosqlite:///{place.root / 'cascade.db'}"},
-        "hub": {"cloud": HUB.name},
+        "hub": {"cloud": hub},
         "sites": {"clouds_file": state.clouds_file},
         "secrets": {"master_key_file": key},
     }
-    _config_file(state).write_text(render(ini))
+    config_file(state).write_text(render(ini))
