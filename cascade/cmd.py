@@ -24,6 +24,7 @@ from cascade.api.observe import observe
 from cascade.api.relay import Relay
 from cascade.api.tokens import Tokens
 from cascade.conf import Conf, load
+from cascade.quota.allowance import Allowances
 from cascade.quota.limits import Limits as QuotaLimits
 from cascade.reconcile.compute import Compute
 from cascade.reconcile.images import Images
@@ -79,12 +80,14 @@ async def build(conf: Conf) -> Core:
     south = South(sites, clouds, store, master_key=key, limits=limits, hub=conf.hub.cloud)
     networks = Networks(store, south, sites)
     ports = Ports(south, networks)
+    quota = QuotaLimits(south)
     compute, volumes = Compute(store, south, sites), Volumes(store, south, sites)
     return Core(
         conf=conf, store=store, sites=sites, south=south, discovery=Discovery(sites, south, store), networks=networks,
         images=Images(store, south, sites), compute=compute, volumes=volumes, replicas=Replicas(sites, compute, volumes),
         cursors=Cursors(),
-        watch=Watch(store, south, sites, ports), ports=ports, limits=QuotaLimits(south),
+        watch=Watch(store, south, sites, ports), ports=ports, limits=quota,
+        allowances=Allowances(store, south, quota),
     )  # fmt: skip
 
 
@@ -135,6 +138,8 @@ async def rebuild(conf: Conf) -> int:
         await close(core)
     for site, what in found.items():
         print(f"{site}: {what.things} servers, volumes and the like; {what.pairs} pairs; {what.foreign} of others left alone")
+        if what.spare:
+            print(f"{site}: second copies left alone: {', '.join(what.spare)}")
     missing = [s for s in core.sites.names() if s not in found]
     if missing:
         print(f"not reached: {', '.join(missing)}; run again when they answer", file=sys.stderr)

@@ -11,6 +11,7 @@ import structlog
 
 if TYPE_CHECKING:
     from cascade.conf import Conf
+    from cascade.quota.allowance import Allowances
     from cascade.quota.limits import Limits
     from cascade.reconcile.compute import Compute
     from cascade.reconcile.images import Images
@@ -45,6 +46,7 @@ class Core:
     watch: Watch
     ports: Ports
     limits: Limits
+    allowances: Allowances
     cursors: Cursors
     tasks: Background = field(default_factory=lambda: Background())
 

@@ -43,6 +43,7 @@ HANDLERS: dict[str, Handler] = {
     "interface_detach": actions.interface_detach,
     "volume_attach": actions.volume_attach,
     "compute_quota": quotas.compute_quota,
+    "quota_class": quotas.quota_class,
     "compute_limits": quotas.compute_limits,
     "compute_zones": zones.compute_zones,
     "compute_services": aggregate.compute_services,

@@ -50,6 +50,13 @@ async def volume_quota(core: Core, req: Request) -> Response:
     return await _quota(core, req)
 
 
+async def quota_class(core: Core, req: Request) -> Response:
+    """PUT of a class: the defaults of every project."""
+    answer = await to_hub(core, req)
+    core.limits.forget()
+    return answer
+
+
 async def _quota(core: Core, req: Request) -> Response:
     project = req.match["project"]
     if req.method in ("PUT", "DELETE"):
@@ -57,6 +64,8 @@ async def _quota(core: Core, req: Request) -> Response:
             raise bad
         answer = await to_hub(core, req)
         core.limits.forget(project)
+        if answer.status < 300:
+            core.tasks.start("quota", core.allowances.follow(req.service, project))
         return answer
     reply = await hub_reply(core, req)
     detailed = req.match.get("rest") == "/detail" or (req.param("usage") or "").lower() == "true"

@@ -106,12 +106,14 @@ async def _one(
             verb="server.create", site=site, project_id=project, user_id=req.caller.user_id, request_id=req.request_id,
             body=reading.safe_to_store(doc) | {"user_ports": _ports_named(boot)}, amounts=amounts,
             limits=await core.limits.of("compute", project),
+            user_limits=await core.limits.of_user("compute", project, req.caller.user_id),
         )  # fmt: skip
     except OverQuota as e:
         raise Fault(403, _over(e, low if number else 1)) from e
     point("server.create:intent")
     nics = Nics(core, req, site, intent.id)
     try:
+        await core.allowances.ensure(site, "compute", project)
         known = await _materialise(core, req, boot, site)
         point("server.create:materialised")
         ports = await nics.prepare(boot)

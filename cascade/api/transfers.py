@@ -25,6 +25,7 @@ async def transfer_accept(core: Core, req: Request) -> Response:
     project, user = req.caller.project_id or "", req.caller.user_id
     shown = await core.south.call(entry.site, "volume", "GET", f"/volume-transfers/{entry.id}", version=VERSION)
     volume = str(shown.json()["transfer"]["volume_id"]) if shown.ok else ""
+    await core.allowances.ensure(entry.site, "volume", project)
     giver = await core.store.index.get("volume", volume)
     things = [("volume", volume)] if giver is not None else []
     if giver is not None and not shown.json()["transfer"].get("no_snapshots"):

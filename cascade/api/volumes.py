@@ -110,6 +110,8 @@ async def _make(
 ) -> Response:
     """Intent and quota, one POST with a stamp where the kind can carry one, index, commit."""
     project = req.caller.project_id or ""
+    if amounts:
+        await core.allowances.ensure(site, "volume", project)
     try:
         intent = await core.store.begin_create(
             verb=f"{kind}.create", site=site, project_id=project, user_id=req.caller.user_id, request_id=req.request_id, body=note,

@@ -75,14 +75,14 @@ class Store:
 
     async def begin_create(
         self, verb: str, *, site: str, project_id: str, user_id: str, request_id: str, body: Mapping[str, Any],
-        amounts: Mapping[str, int], limits: Mapping[str, int],
+        amounts: Mapping[str, int], limits: Mapping[str, int], user_limits: Mapping[str, int] | None = None,
     ) -> Intent:  # fmt: skip
         """Intent and reservation in one transaction. Raises OverQuota and writes neither."""
         intent = self.intents.new(verb, site=site, project_id=project_id, user_id=user_id, request_id=request_id, body=body)
 
         async def work(c: AsyncConnection) -> None:
             if amounts:
-                await take(c, intent.id, project_id, user_id, amounts, limits)
+                await take(c, intent.id, project_id, user_id, amounts, limits, user_limits)
             await insert(c, intent)
 
         await known(self._session, project_id)

@@ -111,11 +111,19 @@ class Ledger:
 
 
 async def take(
-    c: AsyncConnection, holder: str, project: str, user: str, amounts: Mapping[str, int], limits: Mapping[str, int]
+    c: AsyncConnection,
+    holder: str,
+    project: str,
+    user: str,
+    amounts: Mapping[str, int],
+    limits: Mapping[str, int],
+    user_limits: Mapping[str, int] | None = None,
 ) -> None:
-    """Within somebody's transaction. Raises OverQuota."""
+    """Within somebody's transaction. ``user_limits``: what the user alone may use of the project's. Raises OverQuota."""
     await _lock(c, project)
     await _check(c, project, amounts, limits)
+    if user_limits:
+        await _check(c, project, amounts, user_limits, user)
     await _add(c, holder, project, user, amounts)
 
 
@@ -138,8 +146,12 @@ async def _lock(c: AsyncConnection, project: str) -> None:
     await c.execute(update(P).where(P.c.project_id == project).values(turn=P.c.turn + 1))
 
 
-async def _check(c: AsyncConnection, project: str, amounts: Mapping[str, int], limits: Mapping[str, int]) -> None:
+async def _check(
+    c: AsyncConnection, project: str, amounts: Mapping[str, int], limits: Mapping[str, int], user: str | None = None
+) -> None:
     q = select(T.c.resource, func.sum(T.c.amount)).where(T.c.project_id == project).group_by(T.c.resource)
+    if user is not None:
+        q = q.where(T.c.user_id == user)
     used = {r[0]: int(r[1]) for r in await c.execute(q)}
     for resource, wanted in amounts.items():
         limit = limits.get(resource, -1)

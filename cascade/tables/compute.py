@@ -26,6 +26,7 @@ ROWS: tuple[Row, ...] = (
         handler="hub_write"),
     Row(pattern="/os-keypairs/{name}", kind=Kind.REPLICATED, resource="keypair", methods=_DELETE, handler="hub_write"),
     Row(pattern="/os-server-groups{rest:*}", kind=Kind.REPLICATED, resource="server_group", handler="server_groups"),
+    Row(pattern="/os-quota-class-sets/{name}", kind=Kind.AGGREGATE, methods=frozenset({"PUT"}), handler="quota_class"),
     Row(pattern="/os-quota-sets/{project}{rest:*}", kind=Kind.AGGREGATE, handler="compute_quota"),
     Row(pattern="/limits", kind=Kind.AGGREGATE, methods=_GET, handler="compute_limits"),
     Row(pattern="/os-availability-zone{rest:*}", kind=Kind.AGGREGATE, methods=_GET, handler="compute_zones"),

@@ -42,6 +42,7 @@ ROWS: tuple[Row, ...] = (
     Row(pattern="/qos-specs{rest:*}", kind=Kind.REPLICATED, resource="qos_spec", handler="hub_write"),
     Row(pattern="/group_types{rest:*}", kind=Kind.REPLICATED, resource="group_type", methods=frozenset({"POST", "PUT", "DELETE"}),
         handler="hub_write", veto=True),
+    Row(pattern="/os-quota-class-sets/{name}", kind=Kind.AGGREGATE, methods=frozenset({"PUT"}), handler="quota_class"),
     Row(pattern="/os-quota-sets/{project}{rest:*}", kind=Kind.AGGREGATE, handler="volume_quota"),
     Row(pattern="/limits", kind=Kind.AGGREGATE, methods=_GET, handler="volume_limits"),
     Row(pattern="/os-availability-zone", kind=Kind.AGGREGATE, methods=_GET, handler="volume_zones"),
