@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from cascade.model.errors import SiteError
+from cascade.model.errors import Conflict, SiteError
 from cascade.model.site import Site
 from cascade.quota.amounts import block_amounts
 from cascade.reconcile import imagedoc
@@ -49,6 +49,8 @@ class Found:
     things: int = 0
     foreign: int = 0
     """Rows of projects that are not ours: the site's own, left alone."""
+    spare: list[str] = field(default_factory=list)
+    """Second copies of what the hub has once, left alone: "image <site id>"."""
     projects: dict[str, str] = field(default_factory=dict)
     """site project id -> hub project id"""
     users: dict[str, str] = field(default_factory=dict)
@@ -84,7 +86,8 @@ class Rebuild:
     async def _identity(self, site: Site, found: Found) -> None:
         if site.identity == "shared":
             return
-        domains = (await self._get(site, "identity", "/v3/domains", [("name", "cascade")])).get("domains", [])
+        domain = site.options.get("domain", "cascade")
+        domains = (await self._get(site, "identity", "/v3/domains", [("name", domain)])).get("domains", [])
         if not domains:
             return
         for path, kind, into in (("projects", "project", found.projects), ("users", "user", found.users)):
@@ -108,12 +111,15 @@ class Rebuild:
 
     async def _images(self, site: Site, found: Found) -> None:
         path: str | None = "/v2/images?limit=200&visibility=all"
+        copies: list[tuple[str, dict[str, Any]]] = []
         while path:
             doc = await self._get(site, "image", path, [])
-            for row in doc["images"]:
-                if (hub := imagedoc.stamped(row)) is not None:
-                    await self._pair(found, Pair(kind="image", hub_id=hub, site=site.name, site_id=row["id"], project_id=None))
+            copies += [(hub, row) for row in doc["images"] if (hub := imagedoc.stamped(row)) is not None]
             path = doc.get("next")
+        # Of several copies the complete one is meant, then the one that got the hub's id; who made the others is gone.
+        copies.sort(key=lambda c: (c[1]["status"] != "active", c[0] != c[1]["id"], c[1]["created_at"]))
+        for hub, row in copies:
+            await self._pair(found, Pair(kind="image", hub_id=hub, site=site.name, site_id=row["id"], project_id=None))
 
     async def _servers(self, site: Site, found: Found) -> None:
         async for row in self._pages(site, "compute", "/servers/detail", "servers", "2.52"):
@@ -173,7 +179,13 @@ class Rebuild:
         return (await self._south.call(site.name, service, "GET", path, params=params, timeout=60)).expect(200).json()
 
     async def _pair(self, found: Found, pair: Pair) -> None:
-        await self._store.pairs.put(pair)
+        """Remember a pair. What is known already stays: a second copy is left to the operator."""
+        try:
+            await self._store.pairs.put(pair)
+        except Conflict as e:
+            log.warning("a second copy is left alone", site=pair.site, copy=pair.site_id, error=str(e))
+            found.spare.append(f"{pair.kind} {pair.site_id}")
+            return
         found.pairs += 1
 
 
