@@ -62,7 +62,8 @@ def _create(kind: Kind, call: Call) -> Answer:
 
 def _list(kind: Kind, call: Call) -> Row:
     if kind.one in ("security_group", "security_group_rule") and call.who.project_id:
-        default_group(call.cloud, call.who.project_id)
+        asked = call.get("project_id") or call.get("tenant_id") if kind.one == "security_group" else ""
+        default_group(call.cloud, asked or call.who.project_id)
     rows = [r for r in call.cloud[kind.many].values() if visible(call, kind, r) and matches(call, kind, r)]
     keys, dirs = call.values("sort_key"), call.values("sort_dir")
     rows.sort(key=lambda r: str(r["id"]))
