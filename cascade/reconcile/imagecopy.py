@@ -90,6 +90,11 @@ class Copier:
             await self.delete(site, ident)
         return None
 
+    async def forget(self, site: str, hub_id: str) -> None:
+        """Nothing half made is left of an image that is gone from the hub."""
+        for found in await self._stamped(site, hub_id):
+            await self.delete(site, found["id"])
+
     async def bits(self, source: str, image: Doc, target: str, target_id: str) -> None:
         """Stream one image's data into a ``queued`` record and check what arrived. Raises SiteError.
 

@@ -255,10 +255,17 @@ class Images:
             for name in _LINKED:
                 if isinstance(image.get(name), str) and image[name]:
                     linked[name] = await self._copy(site, image[name])
-            site_id = await self._copier.replica(site, image, linked)
+            try:
+                site_id = await self._copier.replica(site, image, linked)
+            except CascadeError as e:
+                if await self._copier.show(HUB, hub_id) is not None:
+                    raise
+                await self._copier.forget(site, hub_id)
+                raise NotActive(hub_id) from e
             if pair is not None:
                 await self._store.pairs.drop("image", hub_id, site)
             await self._store.pairs.put(Pair(kind="image", hub_id=hub_id, site=site, site_id=site_id, project_id=None))
+            self.queue.add((hub_id, site))  # what was said of it while its bits travelled found no replica
         return site_id
 
     async def _share(self, site: str, site_id: str, caller: Caller, image: Doc) -> None:

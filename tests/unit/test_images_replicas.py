@@ -194,3 +194,36 @@ async def test_replica_deleted_by_somebody_else_counts_as_gone(r: Rig) -> None:
     await r.images.changed(image, deleted=True)
     await r.images.queue.drain()
     assert await r.store.pairs.all("image") == []
+
+
+@pytest.mark.parametrize("breaks", [True, False], ids=["the stream breaks", "the bits arrive"])
+async def test_deleted_while_it_is_copied(r: Rig, breaks: bool) -> None:
+    image = r.image()
+
+    def spoil(data: bytes) -> bytes:
+        r.hub.images[image]["status"] = "deleted"
+        return data[:-1] if breaks else data
+
+    r.south.spoil = spoil
+    if breaks:
+        with pytest.raises(NotActive):
+            await r.images.materialise("paris", image, ANN)
+    else:
+        await r.images.materialise("paris", image, ANN)
+    await r.images.changed(image, deleted=True)
+    await r.images.queue.drain()
+    assert await r.store.pairs.of_hub("image", image) == []
+    assert [i["status"] for i in r.paris.images.values()] == ["deleted"]
+
+
+async def test_what_is_said_while_the_bits_travel_is_heard(r: Rig) -> None:
+    image = r.image()
+
+    def spoil(data: bytes) -> bytes:
+        r.hub.images[image].update(status="deactivated", name="later")
+        return data
+
+    r.south.spoil = spoil
+    await r.images.materialise("paris", image, ANN)
+    await r.images.queue.drain()
+    assert r.paris.images[image]["status"] == "deactivated" and r.paris.images[image]["name"] == "later"

@@ -39,8 +39,9 @@ class RouterReplicas:
 
     async def sync(self, site: str, router: Doc, interfaces: list[Doc]) -> str:
         """The router with its interfaces and gateway; returns the site's id."""
-        # Interfaces of two syncs of one router at a time would each be made twice.
-        async with self._r.alone(site, "router-sync", router["id"], lease=False):
+        # Interfaces of two syncs of one router at a time would each be made twice, and a Neutron given the same one twice at
+        # once was seen to hang. Leases of copies are taken below this one, and nobody who holds one of theirs asks for it.
+        async with self._r.alone(site, "router-sync", router["id"]):
             site_id = await self._router(site, router)
             await self._interfaces(site, router, site_id, interfaces)
             await self._outside(site, router, site_id)
