@@ -40,5 +40,6 @@ def test_story(story: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> No
             result = unittest.TestResult()
             request.run(result)
             for _, text in result.failures + result.errors:
-                pytest.fail(f"{story.name}: {request.test_data['name']}\n{text}", pytrace=False)
+                said = text.partition("AssertionError: ")[2] or text
+                pytest.fail(f"{story.name}: {request.test_data['name']}\n{said}", pytrace=False)
         assert who.left() == {}
