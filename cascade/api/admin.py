@@ -29,6 +29,12 @@ from cascade.model.table import Kind, Row, find
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 """One label of a host name, since hosts are shown as ``<host>.<site>``."""
 Word = Annotated[str, Meta(min_length=1, max_length=255)]
+Zone = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\s:/,]+$")]
+"""A ``:`` would begin a forced host, a ``,`` another zone, a ``/`` another path."""
+RESERVED = (HUB, "internal")
+"""Ours, and the zone Nova keeps for itself."""
+PAGE = 1000
+"""Intents in one answer, at most."""
 
 
 class SiteIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -39,7 +45,7 @@ class SiteIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     identity: Literal["mapped", "shared"] = "mapped"
     enabled: bool = True
     draining: bool = False
-    zones: dict[str, Word] = {}
+    zones: dict[Word, Zone] = {}
     options: dict[str, Annotated[str, Meta(max_length=255)]] = {}
 
 
@@ -55,7 +61,7 @@ class Change(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     enabled: bool | UnsetType = UNSET
     draining: bool | UnsetType = UNSET
-    zones: dict[str, str] | UnsetType = UNSET
+    zones: dict[Word, Annotated[str, Meta(max_length=255, pattern=r"^[^\s:/,]*$")]] | UnsetType = UNSET
     options: dict[str, str] | UnsetType = UNSET
 
 
@@ -138,14 +144,14 @@ async def create_site(core: Core, req: Request) -> Response:
     body = _decode(req, Create)
     wish = body.site
     _check_options(wish.options)
-    if wish.name == HUB:
-        raise Fault(400, f"A site cannot be called {HUB}.")
+    if wish.name in RESERVED:
+        raise Fault(400, f"A site cannot be called {wish.name}.")
     await core.sites.reload()
     if any(s.name == wish.name for s in core.sites.all()):
         raise Fault(409, f"There is a site {wish.name} already.")
     site = Site(
         name=wish.name, number=0, cloud=wish.cloud or wish.name, identity=wish.identity, enabled=wish.enabled,
-        draining=wish.draining, zones=wish.zones, options=wish.options,
+        draining=wish.draining, zones=wish.zones, options=_merged({}, wish.options),
     )  # fmt: skip
     report = await joining.report(core, site, req.caller, lower=body.allow_lower_window)
     if _flag(req, "dry_run"):
@@ -211,9 +217,15 @@ async def site_health(core: Core, req: Request) -> Response:
 
 
 async def intents(core: Core, req: Request) -> Response:
-    """GET /intents[?site=&verb=]: what is not finished, oldest first."""
+    """GET /intents[?site=&verb=&limit=&marker=]: what is not finished, oldest first."""
     rows = await core.store.intents.pending(site=req.param("site"), verb=req.param("verb"))
-    return Response.of({"intents": [intent_view(i) for i in sorted(rows, key=lambda i: i.created)]})
+    rows.sort(key=lambda i: (i.created, i.id))
+    if (marker := req.param("marker")) is not None:
+        at = next((n for n, i in enumerate(rows) if i.id == marker), None)
+        if at is None:
+            raise Fault(400, f"marker {marker} is not in the list: it may be finished by now. Begin again.")
+        rows = rows[at + 1 :]
+    return Response.of({"intents": [intent_view(i) for i in rows[: _limit(req)]]})
 
 
 async def status(core: Core, req: Request) -> Response:
@@ -272,6 +284,15 @@ def _flag(req: Request, name: str) -> bool:
     if value.lower() in ("", "1", "true", "yes"):
         return True
     raise Fault(400, f"{name} is true or false, not {value!r}.")
+
+
+def _limit(req: Request) -> int:
+    value = req.param("limit")
+    if value is None:
+        return PAGE
+    if not (value.isascii() and value.isdigit() and int(value[:9]) > 0):
+        raise Fault(400, f"limit is a number above 0, not {value!r}.")
+    return min(PAGE, int(value[:9]))
 
 
 def _merged(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:

@@ -138,6 +138,39 @@ async def test_status_and_intents(world: World) -> None:
     assert doc(await world.ask("GET", "/intents", params={"verb": "no.such"}), ("/intents", "get"))["intents"] == []
 
 
+async def test_intents_come_in_pages(world: World) -> None:
+    for n in range(3):
+        more = {"project_id": "p", "user_id": "u", "request_id": f"req-{n}", "body": {}}
+        await world.store.intents.open("server.create", site="paris", **more)
+    seen: list[str] = []
+    while rows := (await page(world, limit="2", **({"marker": seen[-1]} if seen else {})))["intents"]:
+        assert len(rows) <= 2
+        seen += [r["id"] for r in rows]
+    assert len(set(seen)) == 3
+    for params in ({"limit": "0"}, {"limit": "-1"}, {"limit": "many"}, {"marker": "gone"}):
+        with pytest.raises(Fault) as e:
+            await world.ask("GET", "/intents", params=params)
+        assert e.value.status == 400
+
+
+async def page(world: World, **params: str) -> Any:
+    return doc(await world.ask("GET", "/intents", params=params), ("/intents", "get"))
+
+
+@pytest.mark.parametrize(
+    "site", [{"name": "internal"}, {"name": "hub"}, {"zones": {"a": "b:c"}}, {"zones": {"a": "b,c"}}, {"zones": {"": "b"}}]
+)
+async def test_names_that_would_mean_something_else(world: World, site: dict[str, Any]) -> None:
+    with pytest.raises(Fault) as e:
+        await world.ask("POST", "/sites", {"site": {"name": "paris", **site}})
+    assert e.value.status == 400
+
+
+async def test_an_empty_option_is_none(world: World) -> None:
+    answer = await world.ask("POST", "/sites", {"site": {"name": "paris", "options": {"domain": "", "wan_physnet": "wan"}}})
+    assert doc(answer, ("/sites", "post"))["site"]["options"] == {"wan_physnet": "wan"}
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [
