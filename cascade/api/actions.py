@@ -268,6 +268,6 @@ async def server_groups(core: Core, req: Request) -> Response:
     if req.method != "GET" or reply.status != 200:
         return from_hub(core, reply)
     doc = reply.json()
-    for group in doc.get("server_groups") or [doc["server_group"]]:
+    for group in doc["server_groups"] if "server_groups" in doc else [doc["server_group"]]:
         group["members"] = await core.compute.group_members(group["id"])
     return from_hub(core, reply, msgspec.json.encode(doc))

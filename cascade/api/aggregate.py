@@ -1,49 +1,72 @@
-"""What is computed over all sites: hypervisors, services, migrations, usage, pools. Sites that do not answer are left
-out, and a header says which (administrators read these; site names are no secret to them)."""
+"""What is computed over all sites: hypervisors, services, migrations, pools. Sites that do not answer are left out, and a
+header says which (administrators read these; site names are no secret to them)."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote, unquote
+
+import msgspec
 
 from cascade.api.core import Core
-from cascade.api.forward import from_hub, from_site, hub_reply, north_doc, site_reply
-from cascade.api.request import Request, Response
+from cascade.api.forward import from_hub, from_site, hub_reply, north_doc, site_reply, to_hub
+from cascade.api.request import Params, Request, Response
+from cascade.api.zonal import locate
 from cascade.model.errors import Fault, NativeFault, SiteError
-from cascade.model.ids import north_int, split_host, split_int
-from cascade.sites.versions import parse
+from cascade.model.ids import north_host, split_host, split_int
+from cascade.routing.bodies import south_host
+from cascade.sites.versions import at_least
 
 MISSING = "X-Cascade-Missing-Zones"
 """Answer header naming the zones an aggregate does not cover."""
+IDS = ("id",)
+"""Keys of integer ids in the documents of this module."""
+_PAGES = 50
+"""Pages of one site's list read for one answer."""
+
+Asked = tuple[str, Params]
+Gathered = tuple[dict[str, Any], list[str], Response | None]
 
 
-async def gather(core: Core, req: Request, *, sites: list[str] | None = None) -> tuple[dict[str, Any], list[str], Response | None]:
-    """``(site -> north document, sites missing, a refusal)``. A refusal (4xx) of any site is the answer: policies agree."""
+async def gather(
+    core: Core, req: Request, *, sites: list[str] | None = None, ask: Callable[[str], Asked | None] | None = None
+) -> Gathered:
+    """``(site -> north document, sites missing, a refusal)``.
 
-    async def ask(name: str) -> tuple[str, Any]:
+    ``ask``: path and parameters for a site, None to leave it out. What all sites refuse (4xx) is refused; a site that
+    refuses alone has nothing to show (404) or is missing.
+    """
+    refusals: list[NativeFault | Fault] = []
+
+    async def one(name: str) -> tuple[str, Any]:
         if not core.sites.usable(name):
             return name, None
+        asked = (req.path, req.params) if ask is None else ask(name)
+        if asked is None:
+            return name, {}
         try:
-            reply = await site_reply(core, req, name)
-            if not reply.ok:
-                return name, reply.expect(200)
-            return name, await north_doc(core, name, reply.json(), req.caller, req.service)
+            reply = (await site_reply(core, req, name, path=asked[0], params=asked[1])).expect()
+            return name, await north_doc(core, name, reply.json(), req.caller, req.service, ints=IDS)
         except SiteError:
             return name, None
+        except (NativeFault, Fault) as e:
+            refusals.append(e)
+            return name, {} if e.status == 404 else None
 
-    try:
-        found = dict(await asyncio.gather(*(ask(n) for n in (core.sites.names() if sites is None else sites))))
-    except NativeFault as e:
-        return (
-            {},
-            [],
-            Response(status=e.status, headers={"Content-Type": e.headers.get("content-type", "application/json")}, body=e.body),
-        )
-    return {k: v for k, v in found.items() if v is not None}, sorted(k for k, v in found.items() if v is None), None
+    found = dict(await asyncio.gather(*(one(n) for n in (core.sites.names() if sites is None else sites))))
+    if refusals and not any(found.values()):
+        e = refusals[0]
+        if isinstance(e, Fault):
+            raise e
+        headers = {"Content-Type": e.headers.get("content-type", "application/json")}
+        return {}, [], Response(status=e.status, headers=headers, body=e.body)
+    return {k: v for k, v in found.items() if v}, sorted(k for k, v in found.items() if v is None), None
 
 
-def _said(missing: list[str], req: Request) -> dict[str, str]:
+def said(missing: list[str], req: Request) -> dict[str, str]:
+    """Headers of an answer that is nobody's alone."""
     headers = {MISSING: ",".join(missing)} if missing and req.caller.is_admin else {}
     if req.version and req.service == "compute":
         headers |= {
@@ -54,31 +77,89 @@ def _said(missing: list[str], req: Request) -> dict[str, str]:
     return headers
 
 
-async def concatenated(core: Core, req: Request, key: str, *, integer_ids: bool = False) -> Response:
-    """One list from all sites'."""
-    found, missing, refusal = await gather(core, req)
+async def concatenated(
+    core: Core, req: Request, key: str, *, ask: Callable[[str], Asked | None] | None = None, newest: str = "", marker: str = "id"
+) -> Response:
+    """One list from all sites', in pages over the whole. ``newest``: sort by this field, latest first."""
+    limit, start = _limit(req), req.param("marker")
+    paged = limit is not None or start is not None
+    if not paged:
+        found, missing, refusal = await gather(core, req, ask=ask)
+    else:
+        found, missing, refusal = await _whole(core, req, key, ask, marker)
     if refusal is not None:
         return refusal
-    rows = []
-    for site, doc in found.items():
-        number = core.sites.get(site).number
-        for row in doc.get(key, ()):
-            if integer_ids and isinstance(row.get("id"), int):
-                row["id"] = north_int(number, row["id"])
-            rows.append(row)
-    return Response.of({key: rows}, headers=_said(missing, req))
+    rows = [row for site in sorted(found) for row in found[site].get(key, ())]
+    if newest:
+        rows.sort(key=lambda r: str(r.get(newest)), reverse=True)
+    links: dict[str, Any] = {}
+    if start is not None:
+        at = next((i for i, r in enumerate(rows) if str(r.get(marker)) == start), None)
+        if at is None:
+            return await to_hub(core, req)  # knows no marker: its own refusal
+        rows = rows[at + 1 :]
+    if limit is not None and len(rows) > limit:
+        rows = rows[:limit]
+        if rows:
+            links[f"{key}_links"] = [{"rel": "next", "href": _next(core, req, str(rows[-1].get(marker)))}]
+    return Response.of({key: rows, **links}, headers=said(missing, req))
 
 
-async def by_integer(core: Core, req: Request, ident: str) -> Response | None:
-    """Forward a request whose path ends in a north integer id to its site; None if it is none of ours."""
-    if not ident.isdigit():
+async def _whole(core: Core, req: Request, key: str, ask: Callable[[str], Asked | None] | None, marker: str) -> Gathered:
+    """Every page of every site: these lists are as long as there are hosts."""
+    total: dict[str, Any] = {}
+    after: dict[str, str | None] = dict.fromkeys(core.sites.names())
+    away: list[str] = []
+    for _ in range(_PAGES):
+
+        def page(site: str, after: dict[str, str | None] = after) -> Asked | None:
+            asked = (req.path, req.params) if ask is None else ask(site)
+            if asked is None:
+                return None
+            mark = after[site]
+            kept = [(k, v) for k, v in asked[1] if k not in ("limit", "marker")]
+            return asked[0], kept + ([("marker", mark)] if mark is not None else [])
+
+        found, missing, refusal = await gather(core, req, sites=list(after), ask=page)
+        if refusal is not None:
+            return {}, [], refusal
+        away += missing
+        for site, doc in found.items():
+            total.setdefault(site, {key: []})[key] += doc.get(key, [])
+        after = {s: str(d[key][-1][marker]) for s, d in found.items() if d.get(f"{key}_links") and d.get(key)}
+        if not after:
+            break
+    return total, sorted(set(away)), None
+
+
+def _limit(req: Request) -> int | None:
+    text = req.param("limit")
+    return int(text[:9]) if text is not None and text.isascii() and text.isdigit() else None
+
+
+def _next(core: Core, req: Request, marker: str) -> str:
+    from cascade.routing.lists import next_href
+
+    return next_href(f"{core.conf.public_url.rstrip('/')}/{req.service}/v2.1{req.path}", req.params, marker)
+
+
+def site_of_int(core: Core, ident: str) -> tuple[str, int] | None:
+    """``(site, its own id)`` of a north integer id."""
+    if not (ident.isascii() and ident.isdigit() and len(ident) < 19):
         return None
     number, n = split_int(int(ident))
     site = next((s for s in core.sites.names() if core.sites.get(s).number == number), None)
-    if site is None:
+    return None if site is None else (site, n)
+
+
+async def by_integer(core: Core, req: Request, ident: str) -> Response | None:
+    """Forward a request whose path holds a north integer id to its site; None if it is none of ours."""
+    found = site_of_int(core, ident)
+    if found is None:
         return None
-    reply = await site_reply(core, req, site, path=req.path.replace(f"/{ident}", f"/{n}"))
-    return await from_site(core, req, site, reply)
+    site, n = found
+    reply = await site_reply(core, req, site, path=req.path.replace(f"/{ident}", f"/{n}", 1))
+    return await from_site(core, req, site, reply, ints=IDS)
 
 
 async def any_site(core: Core, req: Request) -> Response | None:
@@ -88,23 +169,73 @@ async def any_site(core: Core, req: Request) -> Response | None:
             continue
         reply = await site_reply(core, req, site)
         if reply.status != 404:
-            return await from_site(core, req, site, reply)
+            return await from_site(core, req, site, reply, ints=IDS)
     return None
+
+
+def pattern_at(core: Core, site: str, pattern: str) -> str | None:
+    """A host name or part of one as this site knows it; None where it is of another site."""
+    named = split_host(pattern)
+    if named is None or named[0] not in core.sites.names():
+        return pattern
+    return south_host(core.sites.get(site), pattern) if named[0] == site else None
 
 
 async def hypervisors(core: Core, req: Request) -> Response:
     """GET /os-hypervisors..."""
     rest = req.match["rest"]
-    version = parse(req.version or "2.1")
     if rest == "/statistics":
         return await _summed(core, req, "hypervisor_statistics")
+    _, _, tail = rest.partition("/")
+    name, _, what = tail.partition("/")
     if rest in ("", "/detail"):
-        return await concatenated(core, req, "hypervisors", integer_ids=version < (2, 53))
-    answer = await by_integer(core, req, rest.split("/")[1]) or await any_site(core, req)
-    return answer or from_hub(core, await hub_reply(core, req))
+        answer = await concatenated(core, req, "hypervisors", ask=_named(core, req, "hypervisor_hostname_pattern"))
+        return await _of_ours(core, answer)
+    if what in ("search", "servers"):  # up to 2.52
+
+        def ask(site: str) -> Asked | None:
+            pattern = pattern_at(core, site, unquote(name))
+            return None if pattern is None else (f"/os-hypervisors/{quote(pattern, safe='')}/{what}", req.params)
+
+        found, missing, refusal = await gather(core, req, ask=ask)
+        if refusal is not None or not found:
+            return refusal or await to_hub(core, req)
+        rows = [r for site in sorted(found) for r in found[site]["hypervisors"]]
+        return await _of_ours(core, Response.of({"hypervisors": rows}, headers=said(missing, req)))
+    answer = await by_integer(core, req, name) or await any_site(core, req) or from_hub(core, await hub_reply(core, req))
+    return await _of_ours(core, answer)
+
+
+def _named(core: Core, req: Request, param: str) -> Callable[[str], Asked | None]:
+    """Parameters with a host pattern made the site's; a site whose hosts cannot be meant is left out."""
+
+    def ask(site: str) -> Asked | None:
+        pattern = req.param(param)
+        if pattern is None:
+            return req.path, req.params
+        own = pattern_at(core, site, pattern)
+        return None if own is None else (req.path, [(k, own if k == param else v) for k, v in req.params])
+
+    return ask
+
+
+async def _of_ours(core: Core, answer: Response) -> Response:
+    """Without the servers of the site owner's own tenants in what hypervisors show."""
+    if b'"servers"' not in answer.body:
+        return answer
+    doc = msgspec.json.decode(answer.body)
+    rows = doc.get("hypervisors", [doc.get("hypervisor")])
+    for row in rows:
+        if isinstance(row, dict) and isinstance(row.get("servers"), list):
+            strange = await core.store.index.unknown("server", {s["uuid"] for s in row["servers"]})
+            row["servers"] = [s for s in row["servers"] if s["uuid"] not in strange]
+    answer.body = msgspec.json.encode(doc)
+    return answer
 
 
 async def _summed(core: Core, req: Request, key: str) -> Response:
+    if at_least(req.version, "2.88"):
+        return await to_hub(core, req)  # gone from the API
     found, missing, refusal = await gather(core, req)
     if refusal is not None:
         return refusal
@@ -112,47 +243,74 @@ async def _summed(core: Core, req: Request, key: str) -> Response:
     for doc in found.values():
         for name, value in doc[key].items():
             total[name] = total.get(name, 0) + int(value)
-    return Response.of({key: total}, headers=_said(missing, req))
+    return Response.of({key: total}, headers=said(missing, req))
 
 
-async def compute_services(core: Core, req: Request) -> Response:
-    """/os-services of Nova: listed over sites, written at the site the host name or id says."""
-    if req.method == "GET" and not req.match["rest"]:
-        return await concatenated(core, req, "services", integer_ids=parse(req.version or "2.1") < (2, 53))
-    return await _service_write(core, req)
-
-
-async def volume_services(core: Core, req: Request) -> Response:
-    """/os-services of Cinder."""
+async def services(core: Core, req: Request) -> Response:
+    """/os-services of Nova and Cinder: listed over sites, written at the site the host name or id says."""
     if req.method == "GET" and not req.match["rest"]:
         return await concatenated(core, req, "services")
-    return await _service_write(core, req)
-
-
-async def _service_write(core: Core, req: Request) -> Response:
     doc = req.json()
     host = doc.get("host") if isinstance(doc, dict) else None
-    where = split_host(host) if isinstance(host, str) else None
-    if where is not None and where[0] in core.sites.names():
-        return await from_site(core, req, where[0], await site_reply(core, req, where[0]))
-    ident = req.match["rest"].strip("/")
-    answer = await by_integer(core, req, ident) or (await any_site(core, req) if len(ident) == 36 else None)
+    answer = await _at_host(core, req, host) if isinstance(host, str) else None
+    if answer is None:
+        ident = req.match["rest"].strip("/")
+        answer = await by_integer(core, req, ident) or (await any_site(core, req) if len(ident) == 36 else None)
     return answer or from_hub(core, await hub_reply(core, req))
+
+
+async def _at_host(core: Core, req: Request, host: str, *, path: str | None = None) -> Response | None:
+    """The request at the site of a north host name; None where it names none."""
+    where = split_host(host)
+    if where is None or where[0] not in core.sites.names():
+        return None
+    return await from_site(core, req, where[0], await site_reply(core, req, where[0], path=path), ints=IDS)
+
+
+async def hosts(core: Core, req: Request) -> Response:
+    """/os-hosts of Nova (up to 2.42) and Cinder."""
+    name, _, what = unquote(req.match["rest"].strip("/")).partition("/")
+    if not name:
+        return await concatenated(core, req, "hosts")
+    where = split_host(name)
+    tail = f"/{what}" if what else ""
+    path = f"/os-hosts/{quote(where[1], safe='@#')}{tail}" if where else None
+    return await _at_host(core, req, name, path=path) or await to_hub(core, req)
 
 
 async def migrations(core: Core, req: Request) -> Response:
     """GET /os-migrations."""
-    return await concatenated(core, req, "migrations", integer_ids=True)
+    return await concatenated(core, req, "migrations", newest="created_at", marker="uuid")
+
+
+async def server_migrations(core: Core, req: Request) -> Response:
+    """/servers/{id}/migrations...: their integer ids are those of /os-migrations."""
+    entry = await locate(core, req, "server", req.match["id"])
+    if entry is None:
+        return await to_hub(core, req)
+    if not core.sites.usable(entry.site):
+        raise Fault(503, f"Availability zone {entry.site} is not available at the moment.", headers={"Retry-After": "10"})
+    ident = req.match["rest"].strip("/").partition("/")[0]
+    found = site_of_int(core, ident)
+    path = req.path
+    if found is not None and found[0] == entry.site:
+        path = path.replace(f"/migrations/{ident}", f"/migrations/{found[1]}")
+    return await from_site(core, req, entry.site, await site_reply(core, req, entry.site, path=path), ints=IDS)
 
 
 async def pools(core: Core, req: Request) -> Response:
     """GET /scheduler-stats/get_pools: the hub has no scheduler and would answer 500."""
-    return await concatenated(core, req, "pools")
+    found, missing, refusal = await gather(core, req)
+    if refusal is not None:
+        return refusal
+    rows = [row | {"name": north_host(site, row["name"])} for site, doc in sorted(found.items()) for row in doc["pools"]]
+    return Response.of({"pools": rows}, headers=said(missing, req))
 
 
 async def volume_summary(core: Core, req: Request) -> Response:
     """GET /volumes/summary: counts add up, metadata values are joined."""
-    found, missing, refusal = await gather(core, req, sites=await _present(core, req))
+    sites = sorted(await core.store.index.sites_of(None, None if req.caller.is_admin else req.caller.project_id))
+    found, missing, refusal = await gather(core, req, sites=[s for s in sites if s in core.sites.names()])
     if refusal is not None:
         return refusal
     total: dict[str, Any] = {"total_size": 0, "total_count": 0}
@@ -163,52 +321,6 @@ async def volume_summary(core: Core, req: Request) -> Response:
         total["total_count"] += summary["total_count"]
         for key, values in summary.get("metadata", {}).items():
             metadata.setdefault(key, set()).update(values)
-    if parse(req.version or "3.0") >= (3, 36):
+    if at_least(req.version, "3.36"):
         total["metadata"] = {k: sorted(v) for k, v in metadata.items()}
-    return Response.of({"volume-summary": total}, headers=_said(missing, req))
-
-
-async def _present(core: Core, req: Request) -> list[str]:
-    return sorted(await core.store.index.sites_of(None, None if req.caller.is_admin else req.caller.project_id))
-
-
-async def usage(core: Core, req: Request) -> Response:
-    """GET /os-simple-tenant-usage[/{project}]: sums over the sites where the project has something."""
-    found, missing, refusal = await gather(core, req, sites=await _present(core, req))
-    if refusal is not None:
-        return refusal
-    if not found:
-        return from_hub(core, await hub_reply(core, req))
-    merged: dict[str, dict[str, Any]] = {}
-    for doc in found.values():
-        rows = doc.get("tenant_usages") or [doc.get("tenant_usage") or {}]
-        for row in rows:
-            if row:
-                _add_usage(merged.setdefault(row["tenant_id"], {}), row)
-    if "rest" in req.match and req.match["rest"].strip("/"):
-        return Response.of({"tenant_usage": next(iter(merged.values()), {})}, headers=_said(missing, req))
-    return Response.of({"tenant_usages": list(merged.values())}, headers=_said(missing, req))
-
-
-def _add_usage(total: dict[str, Any], row: dict[str, Any]) -> None:
-    join: dict[type, Callable[[Any, Any], Any]] = {float: lambda a, b: a + b, int: lambda a, b: a + b, list: lambda a, b: a + b}
-    for key, value in row.items():
-        if key in total and type(value) in join:
-            total[key] = join[type(value)](total[key], value)
-        elif key == "start":
-            total[key] = min(total.get(key, value), value)
-        elif key == "stop":
-            total[key] = max(total.get(key, value), value)
-        else:
-            total.setdefault(key, value)
-
-
-async def aggregates(core: Core, req: Request) -> Response:
-    """/os-aggregates: records at the hub; a site gets its copy with the first of its hosts (design review 1.4)."""
-    if req.method == "POST" and req.match["rest"].endswith("/action"):
-        doc = req.json()
-        for name in ("add_host", "remove_host"):
-            what = doc.get(name) if isinstance(doc, dict) else None
-            if isinstance(what, dict) and isinstance(what.get("host"), str):
-                raise Fault(501, "Hosts cannot be put into aggregates across availability zones yet.")
-    return from_hub(core, await hub_reply(core, req))
+    return Response.of({"volume-summary": total}, headers=said(missing, req))

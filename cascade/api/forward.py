@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -86,12 +86,12 @@ async def site_reply(
     )  # fmt: skip
 
 
-async def from_site(core: Core, req: Request, site: str, reply: Reply) -> Response:
+async def from_site(core: Core, req: Request, site: str, reply: Reply, *, ints: Collection[str] = ()) -> Response:
     """A site's answer made north."""
     if req.row is not None and req.row.raw:
         return Response.passed(reply)
     if "json" in reply.headers.get("content-type", "") and reply.body:
-        doc = await north_doc(core, site, reply.json(), req.caller, req.service)
+        doc = await north_doc(core, site, reply.json(), req.caller, req.service, ints=ints)
         answer = Response.passed(reply, msgspec.json.encode(doc))
     else:
         mapping = await north_ids(core, site, translate.tokens_text(reply.body), req.caller)
@@ -104,11 +104,11 @@ async def from_site(core: Core, req: Request, site: str, reply: Reply) -> Respon
     return answer
 
 
-async def north_doc(core: Core, site: str, doc: Any, caller: Caller, service: str) -> Any:
-    """A decoded site document in north terms."""
+async def north_doc(core: Core, site: str, doc: Any, caller: Caller, service: str, *, ints: Collection[str] = ()) -> Any:
+    """A decoded site document in north terms. ``ints``: keys that hold integer ids of the site."""
     mapping = await north_ids(core, site, translate.tokens(doc), caller)
     urls = {a.decode(): b.decode() for a, b in url_map(core, site)}
-    return bodies.to_north(translate.rewrite(doc, mapping), site=core.sites.get(site), service=service, urls=urls)
+    return bodies.to_north(translate.rewrite(doc, mapping), site=core.sites.get(site), service=service, urls=urls, ints=ints)
 
 
 async def south_ids(core: Core, site: str, ids: Iterable[str], caller: Caller) -> dict[str, str]:

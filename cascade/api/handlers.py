@@ -6,6 +6,7 @@ from cascade.api import (
     actions,
     aggregate,
     consoles,
+    hostgroups,
     hubwrites,
     images,
     listing,
@@ -13,10 +14,11 @@ from cascade.api import (
     quotas,
     servers,
     transfers,
+    usage,
     volumes,
     zonal,
     zones,
-)
+)  # fmt: skip
 from cascade.api.app import Handler
 from cascade.api.forward import to_hub
 from cascade.model.table import Row
@@ -46,11 +48,14 @@ HANDLERS: dict[str, Handler] = {
     "quota_class": quotas.quota_class,
     "compute_limits": quotas.compute_limits,
     "compute_zones": zones.compute_zones,
-    "compute_services": aggregate.compute_services,
-    "usage": aggregate.usage,
+    "services": aggregate.services,
+    "usage": usage.usage,
+    "audit_log": usage.audit_log,
+    "hosts": aggregate.hosts,
+    "server_migrations": aggregate.server_migrations,
     "hypervisors": aggregate.hypervisors,
     "migrations": aggregate.migrations,
-    "aggregates": aggregate.aggregates,
+    "aggregates": hostgroups.aggregates,
     "volume_create": volumes.volume_create,
     "volume_child_create": volumes.volume_child_create,
     "backup_restore": volumes.backup_restore,
@@ -61,7 +66,6 @@ HANDLERS: dict[str, Handler] = {
     "volume_quota": quotas.volume_quota,
     "volume_limits": quotas.volume_limits,
     "volume_zones": zones.volume_zones,
-    "volume_services": aggregate.volume_services,
     "pools": aggregate.pools,
     **network.HANDLERS,
     **images.HANDLERS,

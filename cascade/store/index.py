@@ -69,9 +69,11 @@ class Index:
         rows = await self._rows(select(T).where(T.c.id == id, T.c.deleted.is_(None)).limit(1))
         return rows[0] if rows else None
 
-    async def sites_of(self, kind: str | None, project_id: str | None) -> set[str]:
-        """Sites where the project (None: any) has something (of a kind; None: of any)."""
-        q = select(P.c.site).distinct().where(P.c.n > 0)
+    async def sites_of(self, kind: str | None, project_id: str | None, *, ever: bool = False) -> set[str]:
+        """Sites where the project (None: any) has something (of a kind; None: of any), or ``ever`` had."""
+        q = select(P.c.site).distinct()
+        if not ever:
+            q = q.where(P.c.n > 0)
         if kind is not None:
             q = q.where(P.c.kind == kind)
         if project_id is not None:

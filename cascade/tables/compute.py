@@ -17,6 +17,7 @@ ROWS: tuple[Row, ...] = (
     Row(pattern="/servers/{id}/os-volume_attachments", kind=Kind.ZONAL, resource="server", methods=_POST, handler="volume_attach"),
     Row(pattern="/servers/{id}/remote-consoles", kind=Kind.ZONAL, resource="server", methods=_POST, handler="remote_console"),
     Row(pattern="/os-console-auth-tokens/{token}", kind=Kind.AGGREGATE, methods=_GET, handler="console_auth_token"),
+    Row(pattern="/servers/{id}/migrations{rest:*}", kind=Kind.ZONAL, resource="server", handler="server_migrations"),
     Row(pattern="/servers/{id}/os-security-groups", kind=Kind.ZONAL, resource="server", methods=_GET),
     Row(pattern="/servers/{id}/tags", kind=Kind.ZONAL, resource="server", methods=frozenset({"PUT", "DELETE"}),
         handler="server_tags"),
@@ -32,7 +33,9 @@ ROWS: tuple[Row, ...] = (
     Row(pattern="/os-availability-zone{rest:*}", kind=Kind.AGGREGATE, methods=_GET, handler="compute_zones"),
     Row(pattern="/os-simple-tenant-usage{rest:*}", kind=Kind.AGGREGATE, methods=_GET, handler="usage"),
     Row(pattern="/os-hypervisors{rest:*}", kind=Kind.AGGREGATE, methods=_GET, handler="hypervisors"),
-    Row(pattern="/os-services{rest:*}", kind=Kind.AGGREGATE, handler="compute_services"),
+    Row(pattern="/os-services{rest:*}", kind=Kind.AGGREGATE, handler="services"),
+    Row(pattern="/os-instance_usage_audit_log{rest:*}", kind=Kind.AGGREGATE, methods=_GET, handler="audit_log"),
+    Row(pattern="/os-hosts{rest:*}", kind=Kind.AGGREGATE, handler="hosts"),
     Row(pattern="/os-migrations", kind=Kind.AGGREGATE, methods=_GET, handler="migrations"),
     Row(pattern="/os-aggregates{rest:*}", kind=Kind.REPLICATED, resource="aggregate", handler="aggregates"),
 )  # fmt: skip

@@ -47,5 +47,6 @@ ROWS: tuple[Row, ...] = (
     Row(pattern="/limits", kind=Kind.AGGREGATE, methods=_GET, handler="volume_limits"),
     Row(pattern="/os-availability-zone", kind=Kind.AGGREGATE, methods=_GET, handler="volume_zones"),
     Row(pattern="/scheduler-stats/get_pools", kind=Kind.AGGREGATE, methods=_GET, handler="pools"),
-    Row(pattern="/os-services{rest:*}", kind=Kind.AGGREGATE, handler="volume_services"),
+    Row(pattern="/os-hosts{rest:*}", kind=Kind.AGGREGATE, handler="hosts"),
+    Row(pattern="/os-services{rest:*}", kind=Kind.AGGREGATE, handler="services"),
 )  # fmt: skip
