@@ -7,6 +7,9 @@ from typing import Any
 
 from oslo_config import cfg
 
+from cascade.sites.limits import Limits
+
+_LIMITS = Limits()
 DEFAULT: list[cfg.Opt] = [
     cfg.StrOpt("listen", default="127.0.0.1:8780", help="Address and port the gateway listens on."),
     cfg.StrOpt("public_url", default="http://127.0.0.1:8780",
@@ -20,7 +23,7 @@ DEFAULT: list[cfg.Opt] = [
                  help="Seconds a validated token is believed without asking Keystone again. A revocation through "
                       "this process is seen at once, one through another process within this time."),
     cfg.FloatOpt("list_deadline", default=2.5, help="Seconds a list over sites waits for the slowest site."),
-    cfg.FloatOpt("call_deadline", default=60.0, help="Seconds any single southbound call may take."),
+    cfg.FloatOpt("call_deadline", default=_LIMITS.call, help="Seconds any single southbound call may take."),
     cfg.IntOpt("console_sessions", default=1000, help="Consoles one process relays at once; further ones are refused with 503."),
     cfg.StrOpt("policy_file", help="policy.yaml with overrides for the admin API."),
 ]  # fmt: skip
@@ -31,10 +34,11 @@ DATABASE: list[cfg.Opt] = [
 HUB: list[cfg.Opt] = [cfg.StrOpt("cloud", default="hub", help="Entry of clouds.yaml with the service account at the hub.")]
 SITES: list[cfg.Opt] = [
     cfg.StrOpt("clouds_file", default="/etc/cascade/clouds.yaml", help="clouds.yaml with the hub's and the sites' accounts."),
-    cfg.FloatOpt("probe_interval", default=5.0, help="Seconds between two health probes of a quiet site."),
-    cfg.FloatOpt("probe_deadline", default=2.0, help="Seconds after which an unanswered probe has failed."),
-    cfg.IntOpt("fail_threshold", default=2, help="Consecutive failures after which a site counts as down."),
-    cfg.IntOpt("concurrency", default=32, help="Requests in flight per site; further ones wait within their deadline."),
+    cfg.FloatOpt("probe_interval", default=_LIMITS.probe_interval, help="Seconds between two health probes of a quiet site."),
+    cfg.FloatOpt("probe_deadline", default=_LIMITS.probe_deadline, help="Seconds after which an unanswered probe has failed."),
+    cfg.IntOpt("fail_threshold", default=_LIMITS.fail_threshold, help="Consecutive failures after which a site counts as down."),
+    cfg.IntOpt("concurrency", default=_LIMITS.concurrency,
+               help="Requests in flight per site; further ones wait within their deadline."),
 ]  # fmt: skip
 SECRETS: list[cfg.Opt] = [
     cfg.StrOpt("master_key_file", default="/etc/cascade/master.key",

@@ -17,7 +17,6 @@ from cascade.api.request import Response
 from cascade.model.errors import Fault
 from cascade.sites.versions import parse, within
 
-_HEADERS = {"compute": ("openstack-api-version", "x-openstack-nova-api-version"), "volume": ("openstack-api-version",)}
 _DEFAULT = {"compute": "2.1", "volume": "3.0"}
 _ROOTS = re.compile(r"/|/v\d(\.\d+)?/?|/versions")
 
@@ -28,7 +27,7 @@ def requested(headers: Mapping[str, str], service: str, window: tuple[str, str])
     A malformed string is left to the hub's service, which refuses it in its own words. Raises Fault 406 as Nova does
     for a version outside the window.
     """
-    if service not in _HEADERS:
+    if service not in _DEFAULT:
         return None
     wanted = None
     general = headers.get("openstack-api-version")

@@ -30,6 +30,11 @@ class Site:
     options: Mapping[str, str] = field(default_factory=dict)
     """Per-site settings: ``wan_physnet``, ``external_network``, ``default_zone``..."""
 
+    @property
+    def default_zone(self) -> str:
+        """The site's own name of the zone that is shown under the site's: no API says it, ``nova`` is the services' default."""
+        return self.options.get("default_zone", "nova")
+
 
 OPTIONS: Mapping[str, str] = {
     "default_zone": "The site's own name of its default availability zone; nova unless set.",

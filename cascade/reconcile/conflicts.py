@@ -73,7 +73,7 @@ def zones(site: Site, found: Collection[str], others: Mapping[str, str]) -> dict
 
     A north zone of two sites would be ambiguous to every tenant.
     """
-    default = site.options.get("default_zone", "nova")
+    default = site.default_zone
     north = {z: site.name if z == default else site.zones.get(z, z) for z in sorted(found) if z != "internal"}
     taken = {name: whose for name, whose in others.items() if whose != site.name}
     clashes = [{"zone": z, "north": n, "site": taken[n]} for z, n in north.items() if n in taken]

@@ -51,16 +51,14 @@ _NONE = Fields()
 
 def north_zone(site: Site, zone: str) -> str:
     """A site's zone by its north name: the default zone is called as the site is."""
-    return site.name if zone == site.options.get("default_zone", "nova") else site.zones.get(zone, zone)
+    return site.name if zone == site.default_zone else site.zones.get(zone, zone)
 
 
 def south_zone(site: Site, zone: str) -> str:
     """The site's own name of a north zone; ``zone:host[:node]`` (Nova's forced host) keeps its tail, hosts made local."""
     name, *forced = zone.split(":", 2)
-    if name == site.name:
-        name = site.options.get("default_zone", "nova")
-    else:
-        name = next((own for own, north in site.zones.items() if north == name), name)
+    own = {north: own for own, north in site.zones.items()} | {site.name: site.default_zone}
+    name = own.get(name, name)
     return ":".join([name, *(south_host(site, h) for h in forced)])
 
 

@@ -115,15 +115,6 @@ class Discovery:
         found = self._facts.get(target)
         return list(found.zones.get(service, ())) if found else []
 
-    def default_zone(self, site: str, service: str = "compute") -> str:
-        """Where a site puts what names no zone: its option ``default_zone``, else ``nova``, else its only zone.
-
-        No API says it; ``nova`` is the default of Nova and Cinder, and a site with a single zone can mean no other.
-        """
-        option = self._sites.get(site).options.get("default_zone")
-        names = self.zones(site, service)
-        return option or (names[0] if len(names) == 1 else "nova")
-
     def known(self, target: str) -> bool:
         """Whether this target was ever asked successfully."""
         return target in self._facts

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """Plain numbers; ``cascade.cmd`` fills them from the options."""
+    """Plain numbers, and the defaults of the options ``cascade.cmd`` fills them from."""
 
     connect: float = 2.0
     """TCP and TLS set-up of one connection."""
@@ -25,7 +25,7 @@ class Limits:
     """Image streams in flight per target, those of north clients included; each holds less than a megabyte."""
     logins: int = 4
     """Tokens made at once per site: each costs the site a password hash (R5.5)."""
-    probe_interval: float = 10.0
+    probe_interval: float = 5.0
     """Between two probes of a quiet target, jittered by a fifth."""
     probe_deadline: float = 2.0
     """An unanswered probe has failed after this; a call silent for as long asks for a probe at once."""
@@ -33,7 +33,7 @@ class Limits:
     """Between two probes while it is unclear whether a target is down."""
     probe_down: float = 3.0
     """Between two probes of a target that is down."""
-    fail_threshold: int = 3
+    fail_threshold: int = 2
     """Consecutive failures, no success between them, after which a service counts as down."""
     fail_seconds: float = 15.0
     """So does one that failed first so long ago and has never answered since."""

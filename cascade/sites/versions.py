@@ -39,14 +39,15 @@ def common(windows: Iterable[Window]) -> Window | None:
     return (low, high) if parse(low) <= parse(high) else None
 
 
-HEADERS = {"compute": "compute", "volume": "volume", "placement": "placement"}
+VERSIONED = frozenset({"compute", "volume", "placement"})
+"""The services that have microversions; each is called so in the header too."""
 
 
 def headers(service: str, version: str) -> dict[str, str]:
     """The request headers that ask ``service`` for ``version``; none for a service without microversions."""
-    if service not in HEADERS:
+    if service not in VERSIONED:
         return {}
-    out = {"openstack-api-version": f"{HEADERS[service]} {version}"}
+    out = {"openstack-api-version": f"{service} {version}"}
     if service == "compute":
         out["x-openstack-nova-api-version"] = version  # Nova before 2.27 reads only this one
     return out

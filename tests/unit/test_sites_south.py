@@ -197,7 +197,6 @@ async def test_discovery(w: World) -> None:
     assert discovery.target_window("hub", "compute") == ("2.1", "2.100")
     assert discovery.zones("paris") == ["gpu", "nova"]
     assert discovery.zones("hub") == []
-    assert discovery.default_zone("paris") == "nova"
     assert discovery.extensions("paris") == {"router", "trunk"}
 
 
