@@ -8,7 +8,7 @@ import uuid
 from sim.world import Cloud, Row
 
 DEFAULT_ZONE = "nova"
-COMPUTES = 1
+COMPUTES = 2
 
 
 def _uuid(cloud: Cloud, *what: str) -> str:
@@ -58,11 +58,11 @@ def zones(cloud: Cloud) -> dict[str, list[str]]:
     return found
 
 
-def place(cloud: Cloud, zone: str | None) -> str | None:
-    """A host for a server: in a zone, or anywhere; none that is disabled."""
+def place(cloud: Cloud, zone: str | None, besides: str | None = None) -> str | None:
+    """A host for a server: in a zone, or anywhere; none that is disabled, nor ``besides``."""
     off = cloud["disabled_services"]
     names = zones(cloud).get(zone, []) if zone else [h["host"] for h in hosts(cloud)]
-    return min((n for n in names if n not in off), key=lambda n: usage(cloud, n)["servers"], default=None)
+    return min((n for n in names if n not in off and n != besides), key=lambda n: usage(cloud, n)["servers"], default=None)
 
 
 def host_id(project: str, host: str | None) -> str:

@@ -10,6 +10,7 @@ from sim.faults import WEBOB_404, Refused
 from sim.neutron_core import bump
 from sim.neutron_ipam import give, used
 from sim.nova import delete, unlocked
+from sim.nova_consoles import console_url
 from sim.nova_schema import choice, fields, integer, text
 from sim.nova_steps import REBUILDABLE, Given, ready, soon
 from sim.nova_view import act, fetch, ports, touch
@@ -138,9 +139,10 @@ def _console_output(call: Call, s: Row, given: Given) -> Row:
     return {"output": CONSOLE if length is None or int(length) < 0 else "\n".join(lines[-int(length) :] if int(length) else [])}
 
 
-def _console(kinds: list[str]) -> Callable[[Call, Row, Given], None]:
-    def run(call: Call, s: Row, given: Given) -> None:
-        raise Refused(400, f"Unavailable console type {choice('type', given.get('type'), kinds)}.")
+def _console(kinds: list[str], protocol: str) -> Callable[[Call, Row, Given], Row]:
+    def run(call: Call, s: Row, given: Given) -> Row:
+        kind = choice("type", given.get("type"), kinds)
+        return {"console": {"type": kind, "url": console_url(call, s, protocol, kind)}}
 
     return run
 
@@ -202,17 +204,6 @@ def _remove_fixed(call: Call, s: Row, given: Given) -> None:
     raise Refused(400, f"Fixed IP {address} is not associated with instance {s['id']}.")
 
 
-def _no_host(call: Call, s: Row, given: Given) -> None:
-    ready(s, "os-migrateLive", ("active", "paused"))
-    raise Refused(400, "No valid host was found. There are not enough hosts available.")
-
-
-def _migrate(call: Call, s: Row, given: Given) -> None:
-    unlocked(call, s)
-    ready(s, "migrate", ("active", "stopped"))
-    raise Refused(400, "No valid host was found. No valid host found for cold migrate")
-
-
 def _evacuate(call: Call, s: Row, given: Given) -> None:
     if not call.since(14):
         fields("evacuate", given, ("onSharedStorage",), ("host", "adminPass"))
@@ -259,9 +250,9 @@ ACTIONS: dict[str, Action] = {
     "unlock": Action(rule="os-lock-server:unlock", run=_unlock),
     "os-resetState": Action(rule="os-admin-actions:reset_state", role="admin", check=_state_schema, run=_reset_state),
     "os-getConsoleOutput": Action(rule="os-console-output", check=_length_schema, run=_console_output),
-    "os-getVNCConsole": Action(rule="os-remote-consoles", high=5, run=_console(["novnc", "xvpvnc"])),
-    "os-getSPICEConsole": Action(rule="os-remote-consoles", high=5, run=_console(["spice-html5"])),
-    "os-getSerialConsole": Action(rule="os-remote-consoles", high=5, run=_console(["serial"])),
+    "os-getVNCConsole": Action(rule="os-remote-consoles", high=5, run=_console(["novnc", "xvpvnc"], "vnc")),
+    "os-getSPICEConsole": Action(rule="os-remote-consoles", high=5, run=_console(["spice-html5"], "spice")),
+    "os-getSerialConsole": Action(rule="os-remote-consoles", high=5, run=_console(["serial"], "serial")),
     "addSecurityGroup": Action(rule="os-security-groups:add", check=_group_schema("addSecurityGroup"), run=_change_group(True)),
     "removeSecurityGroup": Action(rule="os-security-groups:remove", check=_group_schema("removeSecurityGroup"),
                                   run=_change_group(False)),
@@ -269,8 +260,8 @@ ACTIONS: dict[str, Action] = {
     "removeFloatingIp": Action(rule="os-floating-ips:remove", high=43, run=_floating),
     "addFixedIp": Action(rule="os-multinic:add", high=43, run=_add_fixed),
     "removeFixedIp": Action(rule="os-multinic:remove", high=43, run=_remove_fixed),
-    "migrate": Action(rule="os-migrate-server:migrate", role="admin", run=_migrate),
-    "os-migrateLive": Action(rule="os-migrate-server:migrate_live", role="admin", run=_no_host),
+    "migrate": Action(rule="os-migrate-server:migrate", role="admin", run=nova_steps.migrate),
+    "os-migrateLive": Action(rule="os-migrate-server:migrate_live", role="admin", run=nova_steps.live_migrate),
     "evacuate": Action(rule="os-evacuate", role="admin", run=_evacuate),
     "resetNetwork": Action(rule="", run=_reset_network),
     "injectNetworkInfo": Action(rule="os-admin-actions:inject_network_info", role="admin", run=_reset_network),

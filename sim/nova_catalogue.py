@@ -7,6 +7,7 @@ import binascii
 import hashlib
 import os
 import re
+import string
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -269,7 +270,7 @@ def create_keypair(call: Call) -> Answer:
     newest = call.since(92)
     optional = ("public_key", *(("type",) if call.since(2) else ()), *(("user_id",) if call.since(10) else ()))
     given = fields("keypair", call.body("keypair"), ("name", "public_key") if newest else ("name",), optional)
-    name = text("name", given["name"], r"^[@\._\- a-zA-Z0-9]+$" if newest else r"^[_\- a-zA-Z0-9]+$")
+    name = _key_name(call, given["name"])
     kind = choice("type", given.get("type", "ssh"), ["ssh", "x509"])
     user = _owner(call, given.get("user_id"), "create")
     public, private = given.get("public_key"), None
@@ -286,6 +287,14 @@ def create_keypair(call: Call) -> Answer:
     doc = _shown(call, row, "name", "public_key", "fingerprint", "user_id")
     doc["keypair"] |= {"private_key": private} if private else {}
     return Answer(201 if call.since(2) else 200, doc)
+
+
+def _key_name(call: Call, name: Any) -> str:
+    pattern = r"^[@\._\- a-zA-Z0-9]+$" if call.since(92) else r"^[_\- a-zA-Z0-9]+$"
+    if call.cloud.newest or call.since(92) or re.match(pattern, text("name", name)):
+        return text("name", name, pattern)
+    allowed = f"[_- {string.digits}{string.ascii_letters}]"
+    raise Refused(400, f"An invalid 'name' value was provided. The name must be: Only expected characters: {allowed}")
 
 
 def _fingerprint(public: str, kind: str) -> str:

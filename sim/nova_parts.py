@@ -8,7 +8,7 @@ from sim.faults import Refused
 from sim.hosts import host_id
 from sim.neutron_groups import rules_of
 from sim.nova import unlocked
-from sim.nova_schema import fields, number, strings
+from sim.nova_schema import number, strings
 from sim.nova_view import addresses, fetch, ports, touch
 from sim.web import Answer, Call, invalid, route
 from sim.world import Row, micro, parse_time, zulu
@@ -353,21 +353,6 @@ def migration(call: Call, ident: str, number: str) -> Row:
 def shares(call: Call, ident: str) -> Row:
     fetch(call, ident)
     return {"shares": []}
-
-
-@route("compute", "POST", "/servers/{ident}/remote-consoles", "member", "os_compute_api:os-remote-consoles", low=6)
-def remote_console(call: Call, ident: str) -> Row:
-    given = fields("remote_console", call.body("remote_console"), ("protocol", "type"))
-    protocols = ["vnc", "spice", "serial", "rdp", "mks"]
-    if given["protocol"] not in protocols:
-        raise Refused(400, invalid("protocol", given["protocol"], f"is not one of {protocols}"))
-    fetch(call, ident)
-    raise Refused(400, f"Unavailable console type {given['type']}.")
-
-
-@route("compute", "GET", "/os-console-auth-tokens/{token}", "admin", "os_compute_api:os-console-auth-tokens")
-def console_token(call: Call, token: str) -> Row:
-    raise Refused(400, "The server could not comply with the request since it is either malformed or otherwise incorrect.")
 
 
 @route("compute", "GET", "/extensions", "any")

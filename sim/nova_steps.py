@@ -76,26 +76,69 @@ def resize(call: Call, s: Row, given: Given) -> None:
         flavor = find_flavor(call, str(given["flavorRef"]))
     except Refused as e:
         raise Refused(400, e.message) from None
-    old = s["flavor"]
-    if flavor["id"] == old["id"]:
+    if flavor["id"] == s["flavor"]["id"]:
         raise Refused(400, "When resizing, instances must change flavor!")
-    check_quota(call, {"cores": flavor["vcpus"] - old["vcpus"], "ram": flavor["ram"] - old["ram"]})
-    other = next((h["host"] for h in hosts(cloud) if h["host"] != s["host"]), s["host"])
-    keys, now = list(cloud["flavors"]), cloud.now()
-    number = {f["id"]: keys.index(f["id"]) + 1 if f["id"] in keys else 0 for f in (old, flavor)}
+    more = {name: flavor[k] - s["flavor"][k] for name, k in (("cores", "vcpus"), ("ram", "ram"))}
+    check_quota(call, more)
+    other = place(cloud, s["pinned_zone"], s["host"]) or s["host"]
+    _move_away(call, s, "resize", other, {**flavor, "extra_specs": dict(flavor["extra_specs"])})
+
+
+def _migration(call: Call, s: Row, kind: str, to: str, flavor: Row) -> Row:
+    """A row of the migrations' list."""
+    keys, now = list(call.cloud["flavors"]), call.cloud.now()
+    old, new = (keys.index(f["id"]) + 1 if f["id"] in keys else 0 for f in (s["flavor"], flavor))
     row = {
-        "id": cloud.serial(), "uuid": new_id(), "instance_uuid": s["id"], "source_compute": s["host"], "source_node": s["host"],
-        "dest_compute": other, "dest_node": other, "dest_host": "127.0.0.1", "status": "migrating", "migration_type": "resize",
-        "old_instance_type_id": number[old["id"]], "new_instance_type_id": number[flavor["id"]], "created_at": now,
-        "updated_at": now, "user_id": call.who.user_id, "project_id": s["project_id"],
+        "id": call.cloud.serial(), "uuid": new_id(), "instance_uuid": s["id"], "source_compute": s["host"],
+        "source_node": s["host"], "dest_compute": to, "dest_node": to, "dest_host": "192.168.0.1", "status": "migrating", "migration_type": kind,
+        "old_instance_type_id": old, "new_instance_type_id": new, "created_at": now, "updated_at": now,
+        "user_id": call.who.user_id, "project_id": s["project_id"],
     }  # fmt: skip
-    cloud["migrations"][row["uuid"]] = row
-    s["before_resize"] = {"flavor": old, "host": s["host"], "vm_state": s["vm_state"], "power_state": s["power_state"], "row": row}
+    call.cloud["migrations"][row["uuid"]] = row
+    return row
+
+
+def _move_away(call: Call, s: Row, verb: str, to: str, flavor: Row) -> None:
+    """To another host, another flavor, or both; to be confirmed."""
+    cloud = call.cloud
+    row = _migration(call, s, "resize" if verb == "resize" else "migration", to, flavor)
+    s["before_resize"] = {k: s[k] for k in ("flavor", "host", "vm_state", "power_state")} | {"row": row}
     touch(cloud, s, task_state="resize_prep")
-    wanted = {**flavor, "extra_specs": dict(flavor["extra_specs"])}
-    soon(call, s, act(cloud, call, s, "resize"), vm_state="resized", flavor=wanted, flavor_key=flavor["id"], host=other,
-         zone=zone_of(cloud, other))  # fmt: skip
+    soon(
+        call,
+        s,
+        act(cloud, call, s, verb),
+        vm_state="resized",
+        flavor=flavor,
+        flavor_key=flavor["id"],
+        host=to,
+        zone=zone_of(cloud, to),
+    )
     cloud.later(cloud.options.build / 2, lambda: row.update(status="finished", updated_at=cloud.now()))
+
+
+def migrate(call: Call, s: Row, given: Given) -> None:
+    unlocked(call, s)
+    ready(s, "migrate", ("active", "stopped"))
+    to = place(call.cloud, s["pinned_zone"], s["host"])
+    if to is None:
+        raise Refused(400, "No valid host was found. No valid host found for cold migrate")
+    _move_away(call, s, "migrate", to, s["flavor"])
+
+
+def live_migrate(call: Call, s: Row, given: Given) -> None:
+    cloud = call.cloud
+    unlocked(call, s)
+    ready(s, "os-migrateLive", ("active", "paused"))
+    to = given.get("host") or place(cloud, s["pinned_zone"], s["host"])
+    if to is None:
+        raise Refused(400, "No valid host was found. There are not enough hosts available.")
+    if to not in [h["host"] for h in hosts(cloud)]:
+        raise Refused(400, f"Compute host {to} could not be found.")
+    row = _migration(call, s, "live-migration", to, s["flavor"])
+    touch(cloud, s, task_state="migrating")
+    soon(call, s, act(cloud, call, s, "live-migration"), host=to, zone=zone_of(cloud, to))
+    cloud.later(cloud.options.build / 2, lambda: row.update(status="completed", updated_at=cloud.now()))
 
 
 def _settle(call: Call, s: Row, verb: str, outcome: str, task: str | None) -> Row:
