@@ -90,7 +90,8 @@ def _migration(call: Call, s: Row, kind: str, to: str, flavor: Row) -> Row:
     old, new = (keys.index(f["id"]) + 1 if f["id"] in keys else 0 for f in (s["flavor"], flavor))
     row = {
         "id": call.cloud.serial(), "uuid": new_id(), "instance_uuid": s["id"], "source_compute": s["host"],
-        "source_node": s["host"], "dest_compute": to, "dest_node": to, "dest_host": "192.168.0.1", "status": "migrating", "migration_type": kind,
+        "source_node": s["host"], "dest_compute": to, "dest_node": to, "dest_host": "192.168.0.1",
+        "status": "migrating", "migration_type": kind,
         "old_instance_type_id": old, "new_instance_type_id": new, "created_at": now, "updated_at": now,
         "user_id": call.who.user_id, "project_id": s["project_id"],
     }  # fmt: skip
