@@ -38,6 +38,7 @@ NOBODY = Caller(
     roles=frozenset(), expires_at=0.0,
 )  # fmt: skip
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_NO_TOKEN = "invalid"
 _GONE = 499
 """In log and metrics only: the client left before it had its answer."""
 
@@ -156,7 +157,7 @@ class Gateway:
             # The hub's own service says it, with its own headers; body and query are not its business then.
             return await self._unauthenticated(req, token)
         if not allowed(req.caller.access_rules, req.service, req.method, req.path):
-            raise Fault(401, "The request you have made requires authentication.", kind="unauthorized")
+            return await self._unauthenticated(req, token)
         req.path = _below_version(req)
         if req.service in ("compute", "volume"):
             req.version = versions.requested(req.headers, req.service, core.discovery.window(req.service))
@@ -188,12 +189,13 @@ class Gateway:
     async def _unauthenticated(self, req: Request, token: str | None) -> Response:
         from cascade.api.forward import from_hub
 
-        headers = {"x-auth-token": token} if token and token.isascii() else {}
+        # Never the token itself: a service believes a token for minutes after it was revoked, and knows no rule of ours.
+        headers = {"x-auth-token": _NO_TOKEN} if token else {}
         path = req.path if req.service != "compute" or req.path.startswith("/v") else "/v2.1" + req.path
         reply = await self.core.south.anonymous("hub", req.service, "GET", path, headers=headers, rooted=True)
         if reply.status == 401:
             return from_hub(self.core, reply)
-        raise Fault(401, "The request you have made requires authentication.", kind="unauthorized")
+        raise Fault(401, "The request you have made requires authentication.")
 
     async def _send(self, http: web.Request, rid: str, service: str, answer: Response) -> web.StreamResponse:
         headers = {**answer.headers, "X-Openstack-Request-Id": rid}
