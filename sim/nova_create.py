@@ -189,6 +189,8 @@ def _zone(call: Call, server: Row) -> tuple[str | None, str | None]:
     zone, _, host = str(wanted).partition(":")
     if host and not call.who.admin:
         raise Refused(403, "Policy doesn't allow os_compute_api:servers:create:forced_host to be performed.")
+    if zone == "internal":  # it is a zone, and no server is ever put there
+        return zone, None
     if (zone and zone not in zones(call.cloud)) or call.cloud.hub:
         raise refuse("The requested availability zone is not available")
     return zone or None, host.split(":")[0] or None
