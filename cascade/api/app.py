@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -21,6 +22,7 @@ from cascade.api import admin, versions
 from cascade.api import identity as identity_api
 from cascade.api.core import Core
 from cascade.api.forward import to_hub
+from cascade.api.links import north_links
 from cascade.api.policy import Policy
 from cascade.api.request import Request, Response
 from cascade.api.sanitise import all_headers, clean_headers, framing_fault, split_target
@@ -37,6 +39,13 @@ NOBODY = Caller(
     token="", user_id="", user_name="", user_domain_id="", project_id=None, project_name=None, project_domain_id=None,
     roles=frozenset(), expires_at=0.0,
 )  # fmt: skip
+_VERSIONS = {"compute": ("v2.1", "v2"), "volume": ("v3",)}
+_PROJECT_ID = re.compile(r"[0-9a-f]{32}")
+"""First segment below a version that can only be a project's id; one that is not the token's is refused as Nova and Cinder do."""
+_NOT_YOURS = {
+    "compute": "Malformed request URL: URL's project_id '{there}' doesn't match Context's project_id '{own}'",
+    "volume": "Malformed request url",
+}
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _NO_TOKEN = "invalid"
 _GONE = 499
@@ -87,6 +96,7 @@ class Gateway:
                 service = getattr(e, "service", service)
                 answer = self._fault(rid, service, e)
             except NativeFault as e:
+                e.body = north_links(self.core, e.target, e.body)
                 if service in ("compute", "volume") and e.foreign:
                     answer = self._fault(rid, service, Fault(e.status, e.message() or "The request was refused."))
                 else:
@@ -238,9 +248,13 @@ def _below_version(req: Request) -> str:
     head, _, rest = path[1:].partition("/")
     if not head.startswith("v"):
         return path
+    if head not in _VERSIONS[req.service]:
+        raise Fault(404, "The resource could not be found.", kind=WEBOB)
     first, _, below = rest.partition("/")
     if first and first == req.caller.project_id:
         rest = below
+    elif below and _PROJECT_ID.fullmatch(first):
+        raise Fault(400, _NOT_YOURS[req.service].format(there=first, own=req.caller.project_id))
     return "/" + rest
 
 

@@ -83,6 +83,7 @@ class Tokens:
             del self._asking[key]
         if generation == self._generation:
             # An unknown token is remembered shortly: enough against a loop, too short to outlive a clock skew.
+            self._known.pop(key, None)  # the newest stands last
             self._known[key] = (self._clock() + (self._ttl if caller else min(5.0, self._ttl)), caller)
             while len(self._known) > self._size:
                 self._known.popitem(last=False)

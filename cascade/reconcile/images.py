@@ -7,6 +7,7 @@ the service account, shared with exactly the shadow projects that used it, and f
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -143,7 +144,8 @@ class Images:
         what, ident, site = key
         if what == "born":
             return await self.births.step(ident)
-        await self._copy(site, ident)
+        with contextlib.suppress(NotActive):  # deleted or deactivated before its turn came: whoever needs it will ask
+            await self._copy(site, ident)
         return None
 
     async def _sync(self, key: tuple[str, str]) -> float | None:

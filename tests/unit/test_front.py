@@ -19,7 +19,7 @@ from cascade.api.request import Request, Response
 from cascade.api.sanitise import all_headers, clean_headers, split_target
 from cascade.conf import load
 from cascade.model.caller import Caller
-from cascade.model.errors import Fault, SiteTimeout
+from cascade.model.errors import Fault, NativeFault, SiteTimeout
 from cascade.model.reply import Reply
 from cascade.model.table import Kind, Row
 
@@ -193,3 +193,13 @@ def test_a_catalogue_is_cut_down_wherever_it_stands(shape: str) -> None:
     reply = Reply("hub", 200, {"content-type": "application/json"}, json.dumps(doc).encode())
     core: Any = SimpleNamespace(conf=SimpleNamespace(region="cascade"))
     assert b"osaka" not in filtered(core, reply) and b"http://cascade" in filtered(core, reply)
+
+
+async def test_a_sites_refusal_names_no_address() -> None:
+    async def handler(core: Any, req: Request) -> Response:
+        raise NativeFault(409, b'{"message": "see http://10.0.0.7:9292/v2/images/x"}', {}, "paris")
+
+    front = Front(handler)
+    front.gateway.core.south = SimpleNamespace(base_urls=lambda target: {"image": "http://10.0.0.7:9292"})  # type: ignore[assignment]
+    async with front.serve() as url, aiohttp.ClientSession() as client, client.get(url) as got:
+        assert got.status == 409 and "10.0.0.7" not in await got.text()

@@ -227,3 +227,11 @@ async def test_what_is_said_while_the_bits_travel_is_heard(r: Rig) -> None:
     await r.images.materialise("paris", image, ANN)
     await r.images.queue.drain()
     assert r.paris.images[image]["status"] == "deactivated" and r.paris.images[image]["name"] == "later"
+
+
+async def test_an_image_deleted_before_its_turn_is_forgotten(r: Rig) -> None:
+    image = r.image()
+    r.hub.images[image]["status"] = "deleted"
+    r.images.moves.add(("copy", image, "paris"))
+    await r.images.moves.drain()
+    assert len(r.images.moves) == 0
