@@ -6,6 +6,7 @@ import copy
 from dataclasses import dataclass, field
 from typing import Any
 
+from cascade.model.ids import split_host
 from cascade.sites.versions import parse
 
 STAMP_FROM = (2, 52)
@@ -29,6 +30,13 @@ class Boot:
     servers: list[str] = field(default_factory=list)
     """same_host hints: they pin the site."""
     group: str | None = None
+    hosts: list[str] = field(default_factory=list)
+    """North names of hosts an administrator wants; they pin the site as well."""
+
+    @property
+    def flavor(self) -> str:
+        """Its id; Nova takes its address as well."""
+        return str(self.server["flavorRef"]).rsplit("/", 1)[-1]
 
     @property
     def networks(self) -> Any:
@@ -63,7 +71,10 @@ def read(doc: Any, version: str) -> Boot | None:
     boot = Boot(server=server, hints=hints if isinstance(hints, dict) else {}, version=parse(version))
     zone = server.get("availability_zone")
     if isinstance(zone, str) and zone:
-        boot.zone = zone.partition(":")[0] or None
+        name, *forced = zone.split(":", 2)
+        boot.zone = name or None
+        boot.hosts += [h for h in forced if split_host(h)]
+    boot.hosts += [h for key in ("host", "hypervisor_hostname") if isinstance(h := server.get(key), str) and h]
     low = _count(server.get("min_count"), 1)
     high = _count(server.get("max_count"), low)
     boot.count = (low, max(high, low)) if low <= high else (0, 0)

@@ -20,6 +20,8 @@ log = structlog.get_logger(__name__)
 
 MISSING = "X-Cascade-Missing-Zones"
 """Answer header: zones whose rows are not in this list."""
+_PAST = frozenset({"changes-since", "changes-before", "deleted"})
+"""Parameters that bring back what is gone, also from sites where nothing is left."""
 
 
 async def zonal_list(core: Core, req: Request) -> Response:
@@ -28,7 +30,8 @@ async def zonal_list(core: Core, req: Request) -> Response:
     assert row is not None
     every = req.caller.is_admin and _asks_all(req)
     project = None if every else req.caller.project_id
-    present = await core.store.index.sites_of(None, project)
+    ever = any(k in _PAST or (k == "status" and v.lower() == "deleted") for k, v in req.params)
+    present = await core.store.index.sites_of(None, project, ever=ever)
     names = [n for n in core.sites.names() if n in present]
     usable = [n for n in names if core.sites.usable(n)]
     if not usable and not names:

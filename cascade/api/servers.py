@@ -19,8 +19,10 @@ from cascade.api.forward import from_hub, from_site, hub_reply, site_reply, to_h
 from cascade.api.nics import Nics
 from cascade.api.request import Request, Response
 from cascade.api.zonal import locate
+from cascade.api.zones import zone_sites
 from cascade.model.crash import point
 from cascade.model.errors import Fault, NativeFault, OverQuota, SiteError, SiteTimeout
+from cascade.model.ids import split_host
 from cascade.model.reply import Reply
 from cascade.routing.bodies import STAMP_TAG
 from cascade.store.intents import Intent
@@ -46,6 +48,13 @@ async def server_create(core: Core, req: Request) -> Response:
     )
     if flavor.status != 200:
         return await hub_verdict(core, req)
+    for host in boot.hosts:
+        where = split_host(host)
+        if where is None or where[0] not in core.sites.names():
+            return await hub_verdict(core, req)  # nobody's host
+        if boot.zone and zone_sites(core).get(boot.zone, where[0]) != where[0]:
+            raise Fault(400, f"Compute host {host} could not be found.")
+        named[host] = where[0]
     if boot.group and (pinned := await core.compute.group_site(boot.group)) is not None:
         named[boot.group] = pinned
     choice = await choose(core, req, zone=boot.zone, named=named)
@@ -167,7 +176,7 @@ async def _post(
 async def _materialise(core: Core, req: Request, boot: reading.Boot, site: str) -> dict[str, str]:
     """Image, flavor, key pair and server group at the site; returns the ids that differ there."""
     known: dict[str, str] = {}
-    work: list[Any] = [core.compute.materialise_flavor(site, str(boot.server["flavorRef"]), req.caller)]
+    work: list[Any] = [core.compute.materialise_flavor(site, boot.flavor, req.caller)]
     key = boot.server.get("key_name")
     if isinstance(key, str):
         work.append(core.compute.materialise_keypair(site, key, req.caller))

@@ -11,7 +11,7 @@ import msgspec
 from cascade.api.adopt import adopt, adopt_children, children, leaving
 from cascade.api.choice import choose
 from cascade.api.core import Core
-from cascade.api.forward import from_site, site_reply, to_hub
+from cascade.api.forward import from_hub, from_site, hub_reply, site_reply, to_hub
 from cascade.api.request import Request, Response
 from cascade.api.zonal import at_site, locate
 from cascade.model.crash import point
@@ -34,27 +34,40 @@ async def volume_create(core: Core, req: Request) -> Response:
     doc = req.json()
     volume = doc.get("volume") if isinstance(doc, dict) else None
     if not isinstance(volume, dict):
-        return await to_hub(core, req)
+        return await _verdict(core, req)
     named = await _named(core, req, volume)
     if named is None:
-        return await to_hub(core, req)  # an unknown source: Cinder at the hub says so
+        return await _verdict(core, req)  # an unknown source: Cinder at the hub says so
     zone = volume.get("availability_zone")
     if not isinstance(zone, str | None):
-        return await to_hub(core, req)
+        return await _verdict(core, req)
     choice = await choose(core, req, zone=zone or None, named=named)
     known = {}
     image = volume.get("imageRef") or volume.get("image_id")
     if isinstance(image, str) and image:
         try:
             known[image] = await core.images.materialise(choice.site, image, req.caller)
-        except NativeFault:
-            return await to_hub(core, req)
+        except NativeFault as e:
+            if e.target != "hub":
+                raise
+            return await _verdict(core, req)
     if not await _types(core, req, choice.site, volume):
-        return await to_hub(core, req)
+        return await _verdict(core, req)
     size = await _size(core, req, volume, named)
     amounts = await _per_type(core, req, volume, named, {"volumes": 1, "gigabytes": size})
     body = {"size": size, "name": volume.get("name")}
     return await _make(core, req, choice.site, "volume", amounts, body, doc, known)
+
+
+async def _verdict(core: Core, req: Request) -> Response:
+    """The hub's Cinder refuses a bad create in the real words. Should it accept after all, nothing stays of it."""
+    reply = await hub_reply(core, req)
+    if not reply.ok:
+        return from_hub(core, reply)
+    made = next((v["id"] for v in (reply.json() or {}).values() if isinstance(v, dict) and "id" in v), None)
+    if made is not None:
+        await core.south.call("hub", "volume", "DELETE", f"{req.path}/{made}", as_=req.caller, version=req.version)
+    raise Fault(400, "The request names something that is not available.")
 
 
 async def _types(core: Core, req: Request, site: str, what: dict[str, Any]) -> bool:
@@ -75,16 +88,16 @@ async def volume_child_create(core: Core, req: Request) -> Response:
     doc = req.json()
     key = next((k for k in doc if isinstance(doc[k], dict)), None) if isinstance(doc, dict) else None
     if key is None:
-        return await to_hub(core, req)
+        return await _verdict(core, req)
     what = doc[key]
     named = await _named(core, req, what)
     if named is None:
-        return await to_hub(core, req)
+        return await _verdict(core, req)
     zone = what.get("availability_zone")
     choice = await choose(core, req, zone=zone if isinstance(zone, str) and zone else None, named=named)
     kind = req.row.resource
     if kind == "group" and not await _types(core, req, choice.site, what):
-        return await to_hub(core, req)
+        return await _verdict(core, req)
     amounts: dict[str, int] = {}
     if kind == "snapshot":
         size = await _size(core, req, {"source_volid": what.get("volume_id")}, named)

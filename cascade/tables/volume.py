@@ -47,6 +47,11 @@ ROWS: tuple[Row, ...] = (
     Row(pattern="/limits", kind=Kind.AGGREGATE, methods=_GET, handler="volume_limits"),
     Row(pattern="/os-availability-zone", kind=Kind.AGGREGATE, methods=_GET, handler="volume_zones"),
     Row(pattern="/scheduler-stats/get_pools", kind=Kind.AGGREGATE, methods=_GET, handler="pools"),
+    *(
+        Row(pattern=f"/{path}{{rest:*}}", kind=Kind.ZONAL_CREATE, handler="manage")
+        for path in ("manageable_volumes", "manageable_snapshots", "os-volume-manage", "os-snapshot-manage")
+    ),
+    Row(pattern="/capabilities/{host}", kind=Kind.AGGREGATE, methods=_GET, handler="capabilities"),
     Row(pattern="/os-hosts{rest:*}", kind=Kind.AGGREGATE, handler="hosts"),
     Row(pattern="/os-services{rest:*}", kind=Kind.AGGREGATE, handler="services"),
 )  # fmt: skip

@@ -1,0 +1,46 @@
+"""What a POST /servers names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cascade.api.boot import Boot, read
+
+
+def boot(**server: Any) -> Boot:
+    got = read({"server": {"name": "n", "flavorRef": "42", **server}}, "2.90")
+    assert got is not None
+    return got
+
+
+@pytest.mark.parametrize(
+    ("zone", "name", "hosts"),
+    [
+        ("paris", "paris", []),
+        ("paris:cmp1.paris", "paris", ["cmp1.paris"]),
+        ("paris::cmp1.paris", "paris", ["cmp1.paris"]),
+        ("paris:cmp1.paris:cmp1.paris", "paris", ["cmp1.paris", "cmp1.paris"]),
+        ("paris:nonsense", "paris", []),
+        (":cmp1.tokyo", None, ["cmp1.tokyo"]),
+        ("", None, []),
+    ],
+)
+def test_zone_and_forced_host(zone: str, name: str | None, hosts: list[str]) -> None:
+    got = boot(availability_zone=zone)
+    assert (got.zone, got.hosts) == (name, hosts)
+
+
+def test_requested_hosts_are_known_even_where_nobody_has_them() -> None:
+    assert boot(host="cmp1.paris", hypervisor_hostname="nonsense").hosts == ["cmp1.paris", "nonsense"]
+
+
+@pytest.mark.parametrize("ref", ["42", 42, "http://cloud/compute/v2.1/flavors/42"])
+def test_flavor_by_id_or_address(ref: Any) -> None:
+    assert boot(flavorRef=ref).flavor == "42"
+
+
+@pytest.mark.parametrize("body", [None, [], {}, {"server": None}, {"server": {"name": 1, "flavorRef": "1"}}])
+def test_what_is_no_boot(body: Any) -> None:
+    assert read(body, "2.1") is None
