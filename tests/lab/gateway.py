@@ -77,9 +77,7 @@ class Gateway:
 
     def cloud(self, like: Cloud) -> Cloud:
         """The account ``like``, through this gateway."""
-        c = Cloud(like.name, {**like.auth, "auth_url": self.url + "/identity/v3"}, like.region).login()
-        c.endpoints = {k: self.url + v[v.index("/", 8) :] for k, v in c.endpoints.items()}
-        return c
+        return like.through(self.url)
 
     def join(self, admin: Cloud, *sites: str, **identity: Any) -> None:
         """Register sites through the admin API."""

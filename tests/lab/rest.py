@@ -79,6 +79,12 @@ class Cloud:
         self.endpoints["volume"] = f"{self.endpoints['block-storage'].removesuffix('/' + self.project_id)}/{self.project_id}"
         return self
 
+    def through(self, url: str) -> Cloud:
+        """The same account at another gateway, whatever the hub's catalogue names."""
+        c = Cloud(self.name, {**self.auth, "auth_url": url + "/identity/v3"}, self.region).login()
+        c.endpoints = {k: url + v[v.index("/", 8) :] for k, v in c.endpoints.items()}
+        return c
+
     def __call__(
         self, service: str, method: str, path: str, body: Any = None, *, version: str | None = None, token: str | None = None,
         headers: dict[str, str] | None = None, timeout: float = 60, **params: Any

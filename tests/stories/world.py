@@ -94,18 +94,19 @@ class Tenant:
 @contextmanager
 def tenant(world: World, story: str) -> Iterator[Tenant]:
     """A fresh project with one member, gone afterwards."""
-    admin, name = world.admin.login(), f"story-{story}-{uuid4().hex[:6]}"
+    admin = world.admin = world.admin.through(world.url)
+    name = f"story-{story}-{uuid4().hex[:6]}"
     project = admin("identity", "POST", "/projects", {"project": {"name": name, "domain_id": "default"}}).json()["project"]["id"]
     account = {"name": name, "domain_id": "default", "password": PASSWORD, "default_project_id": project}
     user = admin("identity", "POST", "/users", {"user": account}).json()["user"]["id"]
     roles = {r["name"]: r["id"] for r in admin("identity", "GET", "/roles").json()["roles"]}
     assert admin("identity", "PUT", f"/projects/{project}/users/{user}/roles/{roles['member']}").status == 204
     auth = {**admin.auth, "username": name, "password": PASSWORD, "project_name": name}
-    it = Tenant(world, Cloud(name, auth, admin.region).login())
+    it = Tenant(world, Cloud(name, auth, admin.region).through(world.url))
     try:
         yield it
     finally:
-        it.cloud.login()  # a story may have revoked the token
+        it.cloud = it.cloud.through(world.url)  # a story may have revoked the token
         it.sweep()
         for path in (f"/users/{user}", f"/projects/{project}"):
             admin("identity", "DELETE", path)
@@ -114,7 +115,8 @@ def tenant(world: World, story: str) -> Iterator[Tenant]:
 @contextmanager
 def lab_world() -> Iterator[World]:
     """The gateway of the running lab."""
-    yield World("lab", f"http://127.0.0.1:{GATEWAY}", Cloud.load(STATE / "clouds.yaml")["cascade-admin"])
+    url = f"http://127.0.0.1:{GATEWAY}"
+    yield World("lab", url, Cloud.load(STATE / "clouds.yaml")["cascade-admin"].through(url))
 
 
 @contextmanager
