@@ -289,7 +289,7 @@ def usable_port(call: Call, ident: str) -> Row:
     if port["project_id"] != call.who.project_id:
         raise refuse(f"Port {ident} not usable for instance.")
     if port["device_id"]:
-        raise refuse(f"Port {ident} is still in use.")
+        raise Refused(409, f"Port {ident} is still in use.")
     if not port["fixed_ips"]:
         raise refuse(f"Port {ident} requires a FixedIP in order to be used.")
     return port
@@ -363,7 +363,7 @@ def plug(call: Call, s: Row, nic: Row, groups: list[str]) -> Row:
         if port is None:
             raise refuse(f"Port {nic['port']} could not be found.")
         if port["device_id"] not in ("", s["id"]):
-            raise refuse(f"Port {nic['port']} is still in use.")
+            raise Refused(409, f"Port {nic['port']} is still in use.")
     else:
         given: Row = {"network_id": nic["network"]}
         if nic.get("fixed_ip"):
