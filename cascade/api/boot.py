@@ -34,6 +34,17 @@ class Boot:
     """North names of hosts an administrator wants; they pin the site as well."""
 
     @property
+    def new_volumes(self) -> list[int]:
+        """Sizes of the volumes Nova makes for one server; 0 where the body leaves it to the source."""
+        sizes = []
+        for device in _dicts(self.server.get("block_device_mapping_v2")):
+            to, source = device.get("destination_type"), device.get("source_type")
+            if source in ("image", "blank", "snapshot") and (to == "volume" or (to is None and source == "snapshot")):
+                sizes.append(_count(device.get("volume_size"), 0))
+        sizes += [_count(d.get("volume_size"), 0) for d in _dicts(self.server.get("block_device_mapping")) if d.get("snapshot_id")]
+        return sizes
+
+    @property
     def flavor(self) -> str:
         """Its id; Nova takes its address as well."""
         return str(self.server["flavorRef"]).rsplit("/", 1)[-1]

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import structlog
 
 from cascade.api import boot as reading
+from cascade.api import boot_volumes
 from cascade.api.choice import choose
 from cascade.api.core import Core
 from cascade.api.forward import from_hub, from_site, hub_reply, site_reply, to_hub
@@ -60,6 +61,7 @@ async def server_create(core: Core, req: Request) -> Response:
     choice = await choose(core, req, zone=boot.zone, named=named)
     log.info("site chosen", site=choice.site, why=choice.why)
     shape = flavor.json()["flavor"]
+    await boot_volumes.check(core, req.caller.project_id or "", boot)
     low, high = boot.count[0], await _room(core, req, shape, *boot.count)
     made: list[str] = []
     first: Response | None = None
@@ -77,6 +79,8 @@ async def server_create(core: Core, req: Request) -> Response:
                 return answer
             break
         made.append(server)
+        if boot.new_volumes:
+            core.tasks.start("boot volumes", boot_volumes.arriving(core, server))
         first = first or answer
     assert first is not None
     if boot.server.get("return_reservation_id"):
@@ -266,6 +270,7 @@ async def server_delete(core: Core, req: Request) -> Response:
         return await to_hub(core, req)
     if not core.sites.usable(entry.site):
         raise Fault(503, f"Availability zone {entry.site} is not available at the moment.", headers={"Retry-After": "10"})
+    volumes = await boot_volumes.leaving_with(core, entry)
     intent = await core.watch.begin_delete("server.delete", entry, req)
     point("server.delete:intent")
     try:
@@ -276,6 +281,8 @@ async def server_delete(core: Core, req: Request) -> Response:
     point("server.delete:sent")
     if reply.ok:
         core.watch.wake(entry.site)
+        if volumes:
+            core.tasks.start("volumes of a server", boot_volumes.gone_with(core, entry, volumes))
     elif reply.status == 404:
         await core.watch.missing(entry)
     else:

@@ -44,3 +44,20 @@ def test_flavor_by_id_or_address(ref: Any) -> None:
 @pytest.mark.parametrize("body", [None, [], {}, {"server": None}, {"server": {"name": 1, "flavorRef": "1"}}])
 def test_what_is_no_boot(body: Any) -> None:
     assert read(body, "2.1") is None
+
+
+@pytest.mark.parametrize(
+    ("devices", "sizes"),
+    [
+        ([{"source_type": "image", "destination_type": "volume", "uuid": "i", "volume_size": 3}], [3]),
+        ([{"source_type": "image", "destination_type": "local", "uuid": "i"}], []),
+        (
+            [{"source_type": "blank", "destination_type": "volume", "volume_size": "2"}, {"source_type": "snapshot", "uuid": "s"}],
+            [2, 0],
+        ),
+        ([{"source_type": "volume", "destination_type": "volume", "uuid": "v"}], []),
+        ("nonsense", []),
+    ],
+)
+def test_volumes_nova_will_make(devices: Any, sizes: list[int]) -> None:
+    assert boot(block_device_mapping_v2=devices).new_volumes == sizes
