@@ -46,8 +46,8 @@ def links(cloud: Cloud, what: str, ident: str, *, bookmark_only: bool = False) -
 
 def ports(cloud: Cloud, s: Row) -> list[Row]:
     """The server's ports, in the order they came."""
-    found = [p for p in cloud["ports"].values() if p["device_id"] == s["id"] and p["device_owner"].startswith("compute:")]
-    return sorted(found, key=lambda p: s["nics"].index(p["id"]) if p["id"] in s["nics"] else 99)
+    found = (cloud["ports"].get(n) for n in s["nics"])
+    return [p for p in found if p is not None and p["device_id"] == s["id"]]
 
 
 def addresses(cloud: Cloud, s: Row, *, extended: bool = True) -> Row:
@@ -154,7 +154,6 @@ def _admin(call: Call, s: Row) -> Row:
 
 def _later(call: Call, s: Row, detail: bool) -> Row:
     """What microversions added."""
-    group = next((g["id"] for g in call.cloud["server_groups"].values() if s["id"] in g["members"]), None)
     added: tuple[tuple[int, str, Any], ...] = (
         (9, "locked", s["locked"]),
         (19, "description", s["description"]),
@@ -169,7 +168,7 @@ def _later(call: Call, s: Row, detail: bool) -> Row:
     if call.since(16) and call.who.admin:
         doc["host_status"] = "UP" if s["host"] else ""
     if call.since(71) and not detail:
-        doc["server_groups"] = [group] if group else []
+        doc["server_groups"] = [g["id"] for g in call.cloud["server_groups"].values() if s["id"] in g["members"]]
     return doc
 
 
