@@ -18,6 +18,7 @@ from cascade.api.nics import Nics
 from cascade.api.request import Request, Response
 from cascade.api.zonal import at_site, locate
 from cascade.model.errors import Fault, NativeFault, OverQuota, SiteError
+from cascade.model.reply import Reply
 from cascade.routing import translate
 from cascade.sites.versions import parse
 from cascade.store.index import IndexEntry
@@ -263,11 +264,33 @@ async def server_tags(core: Core, req: Request) -> Response:
 async def server_groups(core: Core, req: Request) -> Response:
     """Server groups are the hub's; their members are the sites' (listed by what each site's copy says)."""
     reply = await hub_reply(core, req)
+    if req.method == "POST" and reply.status == 409:
+        return await _group_with_rules(core, req, reply)
     if req.method == "DELETE" and reply.ok:
         core.replicas.changed("server_group", req.path.rsplit("/", 1)[-1])
+        await core.compute.keep_rules(req.path.rsplit("/", 1)[-1], None)
     if req.method != "GET" or reply.status != 200:
         return from_hub(core, reply)
     doc = reply.json()
     for group in doc["server_groups"] if "server_groups" in doc else [doc["server_group"]]:
         group["members"] = await core.compute.group_members(group["id"])
+        if "rules" in group:
+            group |= await core.compute.rules(group["id"])
     return from_hub(core, reply, msgspec.json.encode(doc))
+
+
+async def _group_with_rules(core: Core, req: Request, refusal: Reply) -> Response:
+    """The hub's Nova has no computes and so refuses ``max_server_per_host``, which every site's may have."""
+    doc = req.json()
+    group = doc.get("server_group") if isinstance(doc, dict) else None
+    rules = group.get("rules") if isinstance(group, dict) else None
+    if not isinstance(group, dict) or not rules:
+        return from_hub(core, refusal)
+    body = {"server_group": {k: v for k, v in group.items() if k != "rules"}}
+    reply = await hub_reply(core, req, body=msgspec.json.encode(body))
+    if reply.status != 200:
+        return from_hub(core, reply)
+    made = reply.json()
+    made["server_group"]["rules"] = {k: int(v) for k, v in rules.items()}
+    await core.compute.keep_rules(made["server_group"]["id"], made["server_group"]["rules"])
+    return from_hub(core, reply, msgspec.json.encode(made))

@@ -11,7 +11,7 @@ from cascade.model.errors import Fault
 from cascade.routing import plan
 
 
-async def choose(core: Core, req: Request, *, zone: str | None, named: Mapping[str, str]) -> plan.Choice:
+async def choose(core: Core, req: Request, *, zone: str | None, named: Mapping[str, str], volumes: bool = True) -> plan.Choice:
     """The site for a create. Raises the fault Nova or Cinder gives for the same mistake, before any side effect."""
     project = req.caller.project_id or ""
     names = core.sites.names()
@@ -27,7 +27,9 @@ async def choose(core: Core, req: Request, *, zone: str | None, named: Mapping[s
     except plan.NoSuchZone as e:
         raise _no_zone(req.service, str(e)) from e
     except plan.TwoSites as e:
-        raise Fault(400, "Invalid volume: Instance and volume are not in the same availability_zone.") from e
+        if volumes:
+            raise Fault(400, "Invalid volume: Instance and volume are not in the same availability_zone.") from e
+        raise Fault(400, "No valid host was found. What the request names is in more than one availability zone.") from e
     except plan.Nowhere as e:
         raise Fault(503, "No availability zone can take this request at the moment.", headers={"Retry-After": "10"}) from e
     if not core.sites.usable(choice.site):

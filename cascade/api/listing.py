@@ -37,12 +37,19 @@ async def zonal_list(core: Core, req: Request) -> Response:
     if not usable and not names:
         return await to_hub(core, req)  # an empty list, or the service's own word on a bad parameter
 
+    params, together = req.params, None
+    if row.resource == "server" and (reservation := req.param("reservation_id")) is not None:
+        together = await core.store.docs.get(f"reservation/{reservation}")
+        if together is not None:  # servers of one request, each of which has a reservation of its own at the site
+            params = [(k, v) for k, v in params if k != "reservation_id"]
+
     async def keep(site: str, rows: Sequence[lists.Row]) -> list[lists.Row]:
-        return await _ours(core, row.resource, site, rows)
+        kept = [r for r in rows if together is None or r.id in together]
+        return await _ours(core, row.resource, site, kept) if every else kept
 
     what = lists.Listing(
-        service=req.service, path=req.path, collection=row.collection, kind=row.resource, ties=row.ties, params=req.params,
-        project=project, owners=await _owners(core, usable, project), keep=keep if every else None,
+        service=req.service, path=req.path, collection=row.collection, kind=row.resource, ties=row.ties, params=params,
+        project=project, owners=await _owners(core, usable, project), keep=keep if every or together is not None else None,
         deadline=core.conf.list_deadline,
     )  # fmt: skip
 

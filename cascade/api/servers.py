@@ -58,7 +58,7 @@ async def server_create(core: Core, req: Request) -> Response:
         named[host] = where[0]
     if boot.group and (pinned := await core.compute.group_site(boot.group)) is not None:
         named[boot.group] = pinned
-    choice = await choose(core, req, zone=boot.zone, named=named)
+    choice = await choose(core, req, zone=boot.zone, named=named, volumes=bool(boot.volumes or boot.snapshots))
     log.info("site chosen", site=choice.site, why=choice.why)
     shape = flavor.json()["flavor"]
     await boot_volumes.check(core, req.caller.project_id or "", boot)
@@ -84,7 +84,7 @@ async def server_create(core: Core, req: Request) -> Response:
         first = first or answer
     assert first is not None
     if boot.server.get("return_reservation_id"):
-        return await _reservation(core, choice.site, made[0], first)
+        return await _reservation(core, choice.site, made, first)
     return first
 
 
@@ -243,10 +243,12 @@ def _as_asked(answer: Response, req: Request, boot: reading.Boot) -> Response:
     return answer
 
 
-async def _reservation(core: Core, site: str, server: str, answer: Response) -> Response:
-    """``return_reservation_id``: the reservation of the first server."""
-    reply = await core.south.call(site, "compute", "GET", f"/servers/{server}", as_=None, version="2.3")
+async def _reservation(core: Core, site: str, servers: list[str], answer: Response) -> Response:
+    """``return_reservation_id``: the reservation of the first server; at the site the others have their own."""
+    reply = await core.south.call(site, "compute", "GET", f"/servers/{servers[0]}", as_=None, version="2.3")
     found = reply.json().get("server", {}).get("OS-EXT-SRV-ATTR:reservation_id", "") if reply.ok else ""
+    if found and len(servers) > 1:
+        await core.store.docs.put(f"reservation/{found}", servers)
     return Response.of(
         {"reservation_id": found}, 202, {k: v for k, v in answer.headers.items() if k not in ("location", "content-type")}
     )

@@ -82,7 +82,7 @@ class Compute:
         reply = await self._south.call(
             HUB, "compute", "GET", f"/os-server-groups/{segment(hub_id)}", as_=caller, version=GROUP_VERSION
         )
-        group = reply.expect(200).json()["server_group"]
+        group = reply.expect(200).json()["server_group"] | await self.rules(hub_id)
         pair = await self._store.pairs.get("server_group", hub_id, site)
         if pair is not None:
             return pair.site_id
@@ -120,6 +120,17 @@ class Compute:
         )
         made: str = reply.expect(200).json()["server_group"]["id"]
         return made
+
+    async def rules(self, hub_id: str) -> Doc:
+        """``{"rules": ...}`` of a group whose rules the hub's Nova cannot hold; empty for all others."""
+        return await self._store.docs.get(f"server_group/{hub_id}") or {}
+
+    async def keep_rules(self, hub_id: str, rules: Doc | None) -> None:
+        """A Nova without computes takes no rules (it asks their version); they are remembered beside. None: forgotten."""
+        if rules is None:
+            await self._store.docs.drop(f"server_group/{hub_id}")
+        else:
+            await self._store.docs.put(f"server_group/{hub_id}", {"rules": rules})
 
     async def sync_server_group(self, site: str, hub_id: str) -> None:
         """After a delete at the hub the site's group goes."""
