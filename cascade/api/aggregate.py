@@ -78,9 +78,17 @@ def said(missing: list[str], req: Request) -> dict[str, str]:
 
 
 async def concatenated(
-    core: Core, req: Request, key: str, *, ask: Callable[[str], Asked | None] | None = None, newest: str = "", marker: str = "id"
+    core: Core,
+    req: Request,
+    key: str,
+    *,
+    ask: Callable[[str], Asked | None] | None = None,
+    newest: str = "",
+    marker: str = "id",
+    server: str = "",
 ) -> Response:
-    """One list from all sites', in pages over the whole. ``newest``: sort by this field, latest first."""
+    """One list from all sites', in pages over the whole. ``newest``: sort by this field, latest first.
+    ``server``: the field that names a server; rows of the site owner's own tenants' are left out."""
     limit, start = _limit(req), req.param("marker")
     paged = limit is not None or start is not None
     if not paged:
@@ -90,6 +98,9 @@ async def concatenated(
     if refusal is not None:
         return refusal
     rows = [row for site in sorted(found) for row in found[site].get(key, ())]
+    if server:
+        strange = await core.store.index.unknown("server", {r[server] for r in rows})
+        rows = [r for r in rows if r[server] not in strange]
     if newest:
         rows.sort(key=lambda r: str(r.get(newest)), reverse=True)
     links: dict[str, Any] = {}
@@ -280,7 +291,7 @@ async def hosts(core: Core, req: Request) -> Response:
 
 async def migrations(core: Core, req: Request) -> Response:
     """GET /os-migrations."""
-    return await concatenated(core, req, "migrations", newest="created_at", marker="uuid")
+    return await concatenated(core, req, "migrations", newest="created_at", marker="uuid", server="instance_uuid")
 
 
 async def server_migrations(core: Core, req: Request) -> Response:

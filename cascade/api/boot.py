@@ -45,6 +45,12 @@ class Boot:
         return sizes
 
     @property
+    def volume_types(self) -> list[str]:
+        """Types of the volumes Nova makes (2.67)."""
+        devices = _dicts(self.server.get("block_device_mapping_v2"))
+        return [t for d in devices if self.version >= (2, 67) and isinstance(t := d.get("volume_type"), str) and t]
+
+    @property
     def flavor(self) -> str:
         """Its id; Nova takes its address as well."""
         return str(self.server["flavorRef"]).rsplit("/", 1)[-1]

@@ -187,6 +187,9 @@ async def _materialise(core: Core, req: Request, boot: reading.Boot, site: str) 
     await asyncio.gather(*work)
     for image in dict.fromkeys(boot.images):
         known[image] = await core.images.materialise(site, image, req.caller)
+    for name in boot.volume_types:
+        if await core.volumes.materialise_type(site, name, req.caller) is None:
+            raise NativeFault(404, b"", {}, "hub")
     if boot.group:
         known[boot.group] = await core.compute.materialise_server_group(site, boot.group, req.caller)
     return known
