@@ -15,6 +15,7 @@ from sim.world import Cloud, Row, parse_time
 
 UPDATED = "2013-07-23T11:33:21Z"
 MOST = 1000
+TIMES = {"changes-since", "changes-before"}
 PUBLIC_FILTERS = {"reservation_id", "name", "status", "image", "flavor", "ip", "ip6", "changes-since", "changes-before",
                   "all_tenants", "tags", "tags-any", "not-tags", "not-tags-any", "locked"}  # fmt: skip
 SINCE_83 = {"availability_zone", "config_drive", "key_name", "created_at", "launched_at", "terminated_at", "power_state",
@@ -109,7 +110,7 @@ def _chosen(call: Call) -> list[Row]:
     wanted = [(k, v) for k, v in call.query if who.admin or k in allowed]
     names = {k for k, _ in wanted}
     project = call.get("project_id") or call.get("tenant_id")
-    deleted = "changes-since" in names or "changes-before" in names
+    deleted = bool(names & TIMES)
     if call.get("status").lower() == "deleted":
         if not who.admin:
             raise Refused(403, "Only administrators may list deleted instances")
@@ -122,6 +123,8 @@ def _chosen(call: Call) -> list[Row]:
                 re.compile(v)
             except re.error:
                 raise Refused(400, f"Invalid input for query parameters {k}. Value: {v}. {v!r} is not a 'regex'") from None
+        elif k in TIMES:
+            _time(k, v)
     rows = []
     for s in cloud["servers"].values():
         if not everybody and s["project_id"] != who.project_id:
@@ -135,14 +138,17 @@ def _chosen(call: Call) -> list[Row]:
     return rows
 
 
+def _time(name: str, value: str) -> float:
+    try:
+        return parse_time(value)
+    except ValueError:
+        text = invalid(name, value, "is not a 'date-time'").replace("field/attribute", "query parameters")
+        raise Refused(400, text) from None
+
+
 def _match(call: Call, s: Row, name: str, value: str) -> bool:
-    if name in ("changes-since", "changes-before"):
-        try:
-            t = parse_time(value)
-        except ValueError:
-            raise Refused(
-                400, invalid(name, value, "is not a 'date-time'").replace("field/attribute", "query parameters")
-            ) from None
+    if name in TIMES:
+        t = _time(name, value)
         return bool(s["updated_at"] >= t if name == "changes-since" else s["updated_at"] <= t)
     if name == "status":
         asked = {v.upper() for v in call.values("status")}

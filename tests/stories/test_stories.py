@@ -41,6 +41,6 @@ def test_story(story: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> No
             result = unittest.TestResult()
             request.run(result)
             for _, text in result.failures + result.errors:
-                said = text.partition("AssertionError: ")[2] or text
+                said = text.partition("AssertionError: ")[2] or text.splitlines()[-1]
                 pytest.fail(f"{story.name}: {request.test_data['name']}\n{said}", pytrace=False)
         assert who.left() == {}

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from tests.lab.conftest import GATEWAY, STATE
 from tests.lab.gateway import Gateway
-from tests.lab.rest import Cloud
+from tests.lab.rest import Cloud, raw
 
 SITES = ("paris", "tokyo")
 PASSWORD = "a story's own"
@@ -95,6 +95,7 @@ class Tenant:
 def tenant(world: World, story: str) -> Iterator[Tenant]:
     """A fresh project with one member, gone afterwards."""
     admin = world.admin = world.admin.through(world.url)
+    admin.endpoints["cascade"] = world.url + "/cascade/v1"
     name = f"story-{story}-{uuid4().hex[:6]}"
     project = admin("identity", "POST", "/projects", {"project": {"name": name, "domain_id": "default"}}).json()["project"]["id"]
     account = {"name": name, "domain_id": "default", "password": PASSWORD, "default_project_id": project}
@@ -106,10 +107,21 @@ def tenant(world: World, story: str) -> Iterator[Tenant]:
     try:
         yield it
     finally:
+        if world.control:
+            raw(world.control + "/faults", "POST", body=b'{"mode": "ok"}')
+            _until_up(world)
         it.cloud = it.cloud.through(world.url)  # a story may have revoked the token
         it.sweep()
         for path in (f"/users/{user}", f"/projects/{project}"):
             admin("identity", "DELETE", path)
+
+
+def _until_up(world: World) -> None:
+    """A story that failed in the middle of an outage is not the next one's trouble."""
+    end = time.monotonic() + 60
+    while any(s["health"]["state"] != "up" for s in world.admin("cascade", "GET", "/sites").json()["sites"]):
+        assert time.monotonic() < end, "a site did not come back"
+        time.sleep(0.2)
 
 
 @contextmanager
