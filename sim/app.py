@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import re
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,8 @@ from sim.web import Answer, Call, authenticate, decode, find, microversion, perm
 from sim.world import SERVICES, Cloud, World, new_id
 
 VERSIONED = {"compute": "compute", "volume": "volume", "placement": "placement"}
+_CINDER = re.compile(r"/v3(/(?P<project>[0-9a-f]{32}))?(?P<rest>/.+)?/?$")
+"""Cinder's paths: the project of the token may stand in them, or not."""
 PATIENCE = 3600.0
 """Seconds a hung cloud keeps a connection, when nothing else was said."""
 
@@ -92,10 +95,8 @@ async def _handle(call: Call) -> Answer:
         authenticate(call)
         if route.role not in ("any", "reader") or not (call.who.may("reader") or route.role == "any"):
             permit(call, route.role, route.rule)
-    if call.service == "volume" and "project" in args:
-        project = args.pop("project")
-        if project != call.who.project_id and not call.who.admin:
-            raise Refused(400, "Malformed request url")
+    if call.url_project and call.url_project != call.who.project_id and not call.who.admin:
+        raise Refused(400, "Malformed request url")
     kind = call.request.content_type
     if call.request.can_read_body and kind != "application/octet-stream":
         call.doc = decode(call, await call.request.read())
@@ -106,7 +107,7 @@ async def _handle(call: Call) -> Answer:
 
 
 def _enter(call: Call) -> None:
-    """Drop the version part of Nova's paths and Neutron's ``.json``: handlers name resources only."""
+    """Drop the version part of Nova's and Cinder's paths and Neutron's ``.json``: handlers name resources only."""
     if call.service == "compute":
         for entry in ("/v2.1", "/v2"):
             if call.path == entry or call.path.startswith(entry + "/"):
@@ -115,6 +116,8 @@ def _enter(call: Call) -> None:
                 return
     elif call.service == "network":
         call.path = call.path.removesuffix(".json")
+    elif call.service == "volume" and (m := _CINDER.match(call.path)):
+        call.path, call.url_project = m["rest"] or "/v3/", m["project"] or ""
 
 
 async def control(world: World, request: web.Request) -> web.Response:

@@ -135,5 +135,10 @@ def _volumes(cloud: Cloud) -> None:
     ident = new_id()
     cloud["volume_types"][ident] = {
         "id": ident, "name": "__DEFAULT__", "description": "Default Volume Type", "public": True, "extra_specs": {},
-        "qos_specs_id": None, "access": [], "encryption": None,
+        "qos_specs_id": None, "access": [], "encryption": None, "n": cloud.serial(),
+    }  # fmt: skip
+    ident = new_id()
+    cloud["group_types"][ident] = {
+        "id": ident, "name": "default_cgsnapshot_type", "description": "Default group type for migrating cgsnapshot",
+        "public": True, "access": [], "group_specs": {"consistent_group_snapshot_enabled": "<is> True"},
     }  # fmt: skip

@@ -1,6 +1,11 @@
 """Every service, imported for its routes."""
 
 from sim import (
+    cinder,
+    cinder_actions,
+    cinder_admin,
+    cinder_more,
+    cinder_types,
     glance,
     keystone,
     keystone_directory,
@@ -20,6 +25,11 @@ from sim import (
 )
 
 __all__ = [
+    "cinder",
+    "cinder_actions",
+    "cinder_admin",
+    "cinder_more",
+    "cinder_types",
     "glance",
     "keystone",
     "keystone_directory",

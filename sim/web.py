@@ -73,6 +73,8 @@ class Call:
     version: Version = (0, 0)
     doc: Any = None
     request_id: str = ""
+    url_project: str = ""
+    """The project named in a path of Cinder's."""
 
     def get(self, name: str, default: str = "") -> str:
         """The last value of a query parameter."""
