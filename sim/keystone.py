@@ -137,6 +137,8 @@ def _audit() -> str:
 def _credential(cloud: Cloud, payload: Row) -> tuple[Row, Row]:
     if "id" in payload:
         found = cloud["app_creds"].get(str(payload["id"]))
+        if found is None:  # Keystone says so; of a name it does not
+            raise Refused(404, f"Could not find Application Credential: {payload['id']}.")
     else:
         owner = find_user(cloud, payload.get("user", {}))
         rows = cloud["app_creds"].values()

@@ -11,6 +11,7 @@ from cascade.api.core import Core
 from cascade.api.links import north_links, url_map
 from cascade.api.request import Params, Request, Response
 from cascade.model.caller import Caller
+from cascade.model.errors import BadReply
 from cascade.model.reply import Reply
 from cascade.routing import bodies, translate
 
@@ -61,7 +62,10 @@ async def site_reply(
     known: Mapping[str, str] | None = None,
     timeout: float | None = None,
 ) -> Reply:
-    """The site's bare answer. ``doc`` replaces the body; ``known`` adds id pairs the caller was shown to own."""
+    """The site's bare answer. ``doc`` replaces the body; ``known`` adds id pairs the caller was shown to own.
+
+    Raises BadReply for a success that no OpenStack service says so.
+    """
     path = req.path if path is None else path
     params = req.params if params is None else params
     raw: bytes = req.body
@@ -80,10 +84,13 @@ async def site_reply(
         raw = msgspec.json.encode(doc)
     params = bodies.params_to_south(params, site=where, service=req.service)
     headers = {k: v for k, v in req.headers.items() if (req.version or version) is None or k not in _NOT_SOUTH}
-    return await core.south.call(
+    reply = await core.south.call(
         site, req.service, req.method, path, as_=req.caller, params=params, body=raw, headers=headers,
         version=version or req.version, timeout=timeout,
     )  # fmt: skip
+    if reply.ok and reply.body and reply.headers.get("content-type", "").startswith("text/"):
+        raise BadReply(site, "a page where a document is due")  # a proxy's, or a stranger's: nothing for a tenant to see
+    return reply
 
 
 async def from_site(core: Core, req: Request, site: str, reply: Reply, *, ints: Collection[str] = ()) -> Response:

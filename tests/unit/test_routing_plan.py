@@ -22,7 +22,7 @@ from cascade.api.handlers import HANDLERS, TABLES
 from cascade.api.request import Request
 from cascade.conf import load
 from cascade.model.caller import Caller
-from cascade.model.errors import Fault
+from cascade.model.errors import BadReply, Fault
 from cascade.model.reply import Reply
 from cascade.model.site import Site
 from cascade.model.table import Kind, find
@@ -297,3 +297,17 @@ def test_a_site_more_moves_only_its_own_share(sites: set[str], project: str) -> 
     new = max(sites)
     before, after = plan.rendezvous(project, sites - {new}), plan.rendezvous(project, sites)
     assert after in (before, new)
+
+
+@shared
+async def test_a_page_is_no_document(core: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something before the site answers 200 with HTML: an unknown server, never that page."""
+
+    async def page(target: str, *_: Any, **__: Any) -> Reply:
+        return Reply(target, 200, {"content-type": "text/html"}, b"<html>it works at site 7</html>")
+
+    monkeypatch.setattr(core.south, "call", page)
+    answer = await HANDLERS["zonal"](core, request("compute", "GET", f"/servers/{S2}"))
+    assert json.loads(answer.body)["server"]["status"] == "UNKNOWN"
+    with pytest.raises(BadReply):
+        await HANDLERS["zonal"](core, request("volume", "GET", f"/volumes/{V2}"))
