@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from sim import services
 from tests.lab.conftest import need_lab
 from tests.stories.world import World, lab_world, sim_world
 
@@ -23,7 +22,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """The world asked for, until the last story is told."""
     chosen = request.config.getoption("--world")
-    if chosen == "sim" and "cinder" not in services.__all__:
-        pytest.skip("the fake Cinder is being written")
     with lab_world() if chosen == "lab" else sim_world(tmp_path_factory.mktemp("sim")) as it:
         yield it
