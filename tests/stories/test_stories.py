@@ -3,8 +3,7 @@
 A story is gabbi's (https://gabbi.readthedocs.io): requests in order, each with what must come back. Beyond gabbi's own
 keys a file may say ``only: sim`` with a ``reason``. Requests name values of the world by $ENVIRON: TOKEN (a member of
 a project made for the story), ADMIN (the administrator's token), PROJECT, USER, USER_NAME, PASSWORD, GATEWAY (its
-URL), SIM (the simulator's control URL) and NOT_ON_LAB (a reason to skip a request there, empty on the simulator).
-The story ends at its first surprise, and what it made it must also have deleted.
+URL) and SIM (the simulator's control URL). The story ends at its first surprise, and what it made it must also have deleted.
 """
 
 from __future__ import annotations

@@ -52,7 +52,6 @@ class Tenant:
 
     def environ(self) -> dict[str, str]:
         """What a story may name by $ENVIRON."""
-        lab = "" if self.world.control else "the lab is shared"
         return {
             "TOKEN": self.cloud.token,
             "ADMIN": self.world.admin.token,
@@ -62,7 +61,6 @@ class Tenant:
             "PASSWORD": PASSWORD,
             "GATEWAY": self.world.url,
             "SIM": self.world.control,
-            "NOT_ON_LAB": lab,
         }
 
     def left(self) -> dict[str, list[str]]:
