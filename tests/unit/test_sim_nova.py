@@ -63,7 +63,7 @@ class Place:
         token, _ = await self.token(who, who.split("-")[0])
         headers = {"X-Auth-Token": token}
         if version:
-            headers["OpenStack-API-Version"] = f"compute {version}"
+            headers["OpenStack-API-Version"] = f"{service.partition('/')[0]} {version}"
         async with self.session.request(method, f"{self.cloud.root}/{service}{path}", json=doc, headers=headers) as r:
             text = await r.text()
             return r.status, await r.json() if text and "json" in r.content_type else text
