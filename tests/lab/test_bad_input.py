@@ -159,6 +159,15 @@ NETWORK: list[tuple[str, str, Any, str | None]] = [
     ("PUT", f"/v2.0/routers/{UUID}/add_router_interface", {"subnet_id": UUID}, None),
     ("GET", "/v2.0/nonesuch", None, None),
     ("GET", "/v2.0/networks?limit=-1", None, None),
+    ("GET", "/v2.0/networks?nonesuch=1", None, None),
+    ("GET", "/v2.0/ports?fixed_ips=bogus", None, None),
+    ("POST", "/v2.0/ports", {"ports": []}, None),
+    ("POST", "/v2.0/ports", {"ports": {}}, None),
+    ("POST", "/v2.0/ports", {"ports": [{"network_id": "{network}"}, {"network_id": UUID}]}, None),
+    ("POST", "/v2.0/ports", {"port": {"network_id": "{network}", "binding:profile": {"cascade_made": True}}}, None),
+    ("POST", "/v2.0/ports", {"port": {"network_id": "{network}", "binding:host_id": "cmp1"}}, None),
+    ("POST", "/v2.0/ports", {"port": {"network_id": "{network}", "status": "ACTIVE"}}, None),
+    ("PUT", f"/v2.0/networks/{UUID}/tags", {"tags": ["a"]}, None),
     ("PATCH", "/v2.0/networks", {}, None),
 ]
 IMAGE: list[tuple[str, str, Any, str | None]] = [
