@@ -22,7 +22,7 @@ from cascade.api.request import Request, Response
 from cascade.api.zonal import locate
 from cascade.api.zones import zone_sites
 from cascade.model.crash import point
-from cascade.model.errors import Fault, NativeFault, OverQuota, SiteError, SiteTimeout
+from cascade.model.errors import Conflict, Fault, NativeFault, OverQuota, SiteError, SiteUnreachable
 from cascade.model.ids import split_host
 from cascade.model.reply import Reply
 from cascade.routing.bodies import STAMP_TAG
@@ -123,15 +123,23 @@ async def _one(
         )  # fmt: skip
     except OverQuota as e:
         raise Fault(403, _over(e, low if number else 1)) from e
+    with core.watch.at_work(intent):
+        return await _make(core, req, boot, doc, site, number, intent)
+
+
+async def _make(
+    core: Core, req: Request, boot: reading.Boot, doc: dict[str, Any], site: str, number: int, intent: Intent
+) -> tuple[Response, str | None]:
+    """What the server needs, then the one POST; on every way out the intent says what is left to do."""
     point("server.create:intent")
     nics = Nics(core, req, site, intent.id)
     try:
-        await core.allowances.ensure(site, "compute", project)
+        await core.allowances.ensure(site, "compute", req.caller.project_id or "")
         known = await _materialise(core, req, boot, site)
         point("server.create:materialised")
         ports = await nics.prepare(boot)
         point("server.create:ports")
-        await core.store.intents.update(intent.id, state="posting")
+        await core.store.intents.advance(intent.id, "posting")
         point("server.create:posting")
         body = reading.south_body(doc, stamp=STAMP_TAG + intent.id, ports=ports, number=number)
         version = req.version if boot.version >= reading.STAMP_FROM else "2.52"
@@ -142,12 +150,14 @@ async def _one(
             # A reference was bad: Nova at the hub knows all of them and says it as Nova says it.
             return await hub_verdict(core, req, e), None
         raise
-    except SiteTimeout:
-        raise  # unknown whether made: the intent stays, recovery looks for the stamp
-    except SiteError:
-        state = (await core.store.intents.get(intent.id)).state
-        if state != "posting":
+    except Conflict as e:
+        await nics.undo()  # this process was taken for dead, and its intent was settled by another
+        raise Fault(503, "The request was interrupted; try again.", headers={"Retry-After": "1"}) from e
+    except SiteError as e:
+        if (await core.store.intents.get(intent.id)).state != "posting" or isinstance(e, SiteUnreachable):
             await take_back(core, intent, nics)
+        else:  # nobody knows whether it was made: the watch looks for the stamp
+            await core.watch.unsure(intent)
         raise
     if reply.status != 202:
         await take_back(core, intent, nics)
@@ -202,6 +212,7 @@ async def take_back(core: Core, intent: Intent, nics: Nics) -> None:
     except SiteError as e:
         log.warning("clean-up is left to recovery", intent=intent.id, error=str(e))
         await core.store.intents.update(intent.id, state="undo")
+        core.watch.wake(intent.site)
         return
     await core.store.ledger.release(intent.id)
     await core.store.intents.close(intent.id)
@@ -291,6 +302,6 @@ async def server_delete(core: Core, req: Request) -> Response:
     elif reply.status == 404:
         await core.watch.missing(entry)
     else:
-        await core.store.intents.close(intent.id)
+        await core.watch.refused(intent, req)
     point("server.delete:answered")
     return await from_site(core, req, entry.site, reply)

@@ -15,7 +15,7 @@ from cascade.api.forward import from_hub, from_site, hub_reply, site_reply, to_h
 from cascade.api.request import Request, Response
 from cascade.api.zonal import at_site, locate
 from cascade.model.crash import point
-from cascade.model.errors import Fault, NativeFault, OverQuota, SiteError
+from cascade.model.errors import Conflict, Fault, NativeFault, OverQuota, SiteError, SiteUnreachable
 from cascade.quota.amounts import PER_TYPE, block_amounts
 from cascade.routing import translate
 from cascade.routing.bodies import STAMP_KEY
@@ -132,22 +132,37 @@ async def _make(
         )  # fmt: skip
     except OverQuota as e:
         raise over_quota(e) from e
+    with core.watch.at_work(intent):
+        return await _post(core, req, intent, kind, doc, known)
+
+
+async def _post(core: Core, req: Request, intent: Intent, kind: str, doc: dict[str, Any], known: dict[str, str]) -> Response:
+    """The one POST; on every way out the intent says what is left to do."""
+    site = intent.site
     point("volume.create:intent")
     stamped = kind in ("volume", "snapshot") and kind in doc and isinstance(doc[kind].get("metadata", {}) or {}, dict)
     if stamped:
         doc = copy.deepcopy(doc)
         doc[kind]["metadata"] = {**(doc[kind].get("metadata") or {}), STAMP_KEY: intent.id}
-    await core.store.intents.update(intent.id, state="posting")
     try:
+        await core.store.intents.advance(intent.id, "posting")
         reply = await site_reply(core, req, site, doc=doc, known=known)
+    except Conflict as e:  # this process was taken for dead, and its intent was settled by another
+        raise Fault(503, "The request was interrupted; try again.", headers={"Retry-After": "1"}) from e
+    except (SiteUnreachable, Fault, NativeFault):  # it certainly was not carried out
+        await core.store.ledger.release(intent.id)
+        await core.store.intents.close(intent.id)
+        raise
     except SiteError:
-        core.watch.wake(site)
+        await core.watch.unsure(intent)
         raise
     point("volume.create:answered")
     if not reply.ok:
         if reply.status < 500 or not stamped:
             await core.store.ledger.release(intent.id)
             await core.store.intents.close(intent.id)
+        else:
+            await core.watch.unsure(intent)
         return await from_site(core, req, site, reply)
     shown = next(v for v in reply.json().values() if isinstance(v, dict))
     made = shown["id"] if kind != "volume" or "volume_id" not in shown else shown["volume_id"]
@@ -157,7 +172,7 @@ async def _make(
     point("volume.create:indexed")
     core.tasks.start("unstamp", _unstamp(core, site, kind, made) if stamped else _close(core, intent))
     if kind == "volume" and "size" not in shown:
-        one = IndexEntry(kind=kind, id=made, site=site, project_id=project, user_id=req.caller.user_id, created=None)
+        one = IndexEntry(kind=kind, id=made, site=site, project_id=intent.project_id, user_id=intent.user_id, created=None)
         core.tasks.start("restored volume", adopt(core, [one]))
     if kind in ("group", "group_snapshot") and (entry := await core.store.index.get(kind, made)) is not None:
         await adopt_children(core, entry)
@@ -198,7 +213,11 @@ async def volume_delete(core: Core, req: Request) -> Response:
         raise Fault(503, f"Availability zone {entry.site} is not available at the moment.", headers={"Retry-After": "10"})
     intent = await core.watch.begin_delete(f"{entry.kind}.delete", entry, req)
     also = await _going_too(core, req, entry)
-    reply = await site_reply(core, req, entry.site)
+    try:
+        reply = await site_reply(core, req, entry.site)
+    except SiteError:
+        core.watch.wake(entry.site)  # it may be going
+        raise
     if reply.ok:
         if reply.status == 202:
             await leaving(core, req, entry, also)
@@ -207,7 +226,7 @@ async def volume_delete(core: Core, req: Request) -> Response:
     elif reply.status == 404:
         await core.watch.missing(entry)
     else:
-        await core.store.intents.close(intent.id)
+        await core.watch.refused(intent, req)
     return await from_site(core, req, entry.site, reply)
 
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
-from cascade.model.errors import SiteError, SiteUnreachable
+from cascade.model.errors import CascadeError, SiteError, SiteUnreachable
 from cascade.model.reply import Reply
 from cascade.reconcile.ports import Ports
+from cascade.reconcile.presence import Presence
+from cascade.routing.bodies import STAMP_KEY
 from cascade.sites.registry import Sites
 from cascade.sites.south import South
 from cascade.store import Store
@@ -31,20 +34,49 @@ FIRST, LAST = 0.4, 5.0
 """Seconds between two rounds, growing while nothing ends."""
 LOST_AFTER = 20.0
 """Seconds after which a create whose stamp is nowhere at a reachable site is taken as never having arrived."""
+UNSURE = 120.0
+"""The same where the site was silent to the create itself: it may still be at work on it."""
+GIVEN_UP = 3600.0
+"""Seconds after which a build or a delete that does not end is watched no more; the next look at the thing settles it."""
 _PATHS = {"server": ("compute", "/servers"), "volume": ("volume", "/volumes"), "snapshot": ("volume", "/snapshots"),
           "backup": ("volume", "/backups"), "group": ("volume", "/groups"),
           "group_snapshot": ("volume", "/group_snapshots")}  # fmt: skip
+_STAMPED = frozenset({"server", "volume", "snapshot"})
+_ELSEWHERE = ("image.", "network.")
+"""Intents that other reconcilers see to."""
 
 
 class Watch:
-    """Finishes intents. Every step may be repeated: a second gateway or a restart does the same again."""
+    """Finishes intents. Every step may be repeated: whoever takes an intent over does the same again."""
 
     def __init__(self, store: Store, south: South, sites: Sites, ports: Ports, *, clock: Callable[[], float] = time.time) -> None:
         self._store, self._south, self._sites, self._ports, self._clock = store, south, sites, ports, clock
         self._running: dict[str, asyncio.Task[None]] = {}
         self._poke: dict[str, asyncio.Event] = {}
+        self._at_work: set[str] = set()
+        self._doubt: set[str] = set()
+        self.presence = Presence(store)
 
     # -- what handlers call ------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def at_work(self, intent: Intent) -> Iterator[None]:
+        """A request of this process sees to the intent itself; afterwards the watch does, if it is still open."""
+        self._at_work.add(intent.id)
+        try:
+            yield
+        finally:
+            self._at_work.discard(intent.id)
+
+    async def unsure(self, intent: Intent) -> None:
+        """The site was silent to a create: it is looked for longer than one that was refused a connection."""
+        await self._store.intents.update(intent.id, state="unsure")
+        self.wake(intent.site)
+
+    async def refused(self, intent: Intent, req: Any) -> None:
+        """The site would not delete. An intent that an earlier request opened stays: that delete may be under way."""
+        if intent.request_id == req.request_id:
+            await self._store.intents.close(intent.id)
 
     async def accepted(self, intent: Intent, server: str) -> None:
         """The site took the create: from here on the thing is in the index and counted under its own id."""
@@ -139,24 +171,31 @@ class Watch:
             self._running[site] = asyncio.create_task(self._rounds(site), name=f"watch {site}")
 
     async def recover(self) -> None:
-        """At start: whatever a former process left open."""
-        for site in {i.site for i in await self._store.intents.pending()}:
-            self.wake(site)
+        """At start, and ever after: whatever a process that is gone left open."""
+        await self.presence.start(self.wake)
 
     async def close(self) -> None:
         """Stop watching; the intents stay."""
         for task in self._running.values():
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
+        await self.presence.close()
 
     async def _rounds(self, site: str) -> None:
         wait = FIRST
-        while pending := [i for i in await self._store.intents.pending(site=site) if i.verb.split(".")[0] in _PATHS]:
+        while True:
             ended = 0
             try:
+                pending = [i for i in await self._store.intents.pending(site=site) if not i.verb.startswith(_ELSEWHERE)]
+                pending = await self.presence.mine(pending)
+                if not pending:
+                    return
                 ended = await self._round(site, pending)
-            except SiteError as e:
-                log.info("watch waits for the site", site=site, error=str(e))
+            except CascadeError as e:
+                log.info("watch waits", site=site, error=str(e))
+            except Exception:  # a bug met by one intent must not leave all others of the site unwatched
+                log.exception("bug in the watch", site=site)
+                wait = LAST
             poke = self._poke.setdefault(site, asyncio.Event())
             poke.clear()
             wait = FIRST if ended else min(LAST, wait * 1.6)
@@ -168,7 +207,7 @@ class Watch:
                 pass
 
     async def _round(self, site: str, pending: list[Intent]) -> int:
-        """One look at everything open; returns how many ended."""
+        """One look at everything open; returns how many ended. One that fails does not keep the others waiting."""
         if not self._sites.usable(site):
             raise SiteUnreachable(site, "down")
         known = [i for i in pending if i.resource_id]
@@ -178,24 +217,34 @@ class Watch:
             seen = await self._changed(site, min(i.created for i in servers))
         ended = 0
         for intent in pending:
-            ended += await self._step(intent, seen)
+            try:
+                ended += await self._step(intent, seen)
+            except SiteUnreachable:
+                raise
+            except CascadeError as e:
+                log.warning("intent not settled now", intent=intent.id, verb=intent.verb, site=site, error=str(e))
         return ended
 
     async def _step(self, intent: Intent, seen: dict[str, str]) -> int:
         kind, verb = intent.verb.split(".", 1)
         if intent.resource_id is None:
             return await self._settle(intent, kind)
+        if kind not in _PATHS:
+            return await self._end(intent)
         status = seen.get(intent.resource_id) or await self._status(kind, intent.site, intent.resource_id)
         if status == "gone":
+            if verb == "create" and intent.id not in self._doubt:
+                self._doubt.add(intent.id)  # one 404 right after a 202 proves nothing: look again
+                return 0
+            self._doubt.discard(intent.id)
             await self._gone(kind, intent.resource_id)
             return 1
-        if verb == "create":
-            return await self._created(intent, kind, status)
-        if status.startswith("error") or (intent.state == "stuck"):
-            # The delete failed at the site: the thing is still there and still counted; the client sees its state.
-            await self._store.intents.close(intent.id)
-            return 1
-        return 0
+        self._doubt.discard(intent.id)
+        ended = await self._created(intent, kind, status) if verb == "create" else 0
+        # A delete that failed at the site: the thing is still there and still counted; the client sees its state.
+        if not ended and ((verb != "create" and status.startswith("error")) or self._clock() - intent.created > GIVEN_UP):
+            ended = await self._end(intent)
+        return ended
 
     async def _created(self, intent: Intent, kind: str, status: str) -> int:
         """Ports get the server's id as soon as there is one; the intent ends with the build."""
@@ -205,29 +254,34 @@ class Watch:
             await self._store.intents.update(intent.id, state="owned")
         if status in ("build", "creating", "downloading", "uploading"):
             return 0
+        if kind in ("volume", "snapshot"):  # the request takes the stamp away, unless it died before
+            path = f"{_PATHS[kind][1]}/{intent.resource_id}/metadata/{STAMP_KEY}"
+            (await self._south.call(intent.site, "volume", "DELETE", path, version="3.0", timeout=10)).expect(200, 404)
+        return await self._end(intent)
+
+    async def _end(self, intent: Intent) -> int:
         await self._store.intents.close(intent.id)
         return 1
 
     async def _settle(self, intent: Intent, kind: str) -> int:
-        """A create that never learned its id: found by its stamp, or taken back."""
-        if self._clock() - intent.updated < 2.0:
-            return 0  # its own request is most likely still at work
-        if intent.state in ("posting", "accepted"):
-            found = await self._stamped(intent)
-            if found:
-                for ident in found:
-                    await self.accepted(intent, ident)
+        """A create that never learned its id: found by its stamp, or taken back.
+
+        What carries no stamp is known when it is first seen (``api.adopt``); here only its reservation ends.
+        """
+        age = self._clock() - intent.updated
+        if intent.id in self._at_work or (intent.owner == self._store.owner and age < 2.0):
+            return 0
+        if intent.state in ("posting", "unsure", "accepted"):
+            found = await self._stamped(intent) if kind in _STAMPED else []
+            for ident in found:
+                await self.accepted(intent, ident)
+            if found or age < (UNSURE if intent.state == "unsure" else LOST_AFTER):
                 return 0
-            if self._clock() - intent.updated < LOST_AFTER:
-                return 0
-        elif intent.state != "undo" and self._clock() - intent.updated < LOST_AFTER and intent.owner == self._store.owner:
-            return 0  # this very process still prepares it
         if kind == "server":
             await self._ports.release(intent.id, keep=set(intent.body.get("user_ports", ())))
         await self._store.ledger.release(intent.id)
-        await self._store.intents.close(intent.id)
-        log.info("create taken back", intent=intent.id, site=intent.site)
-        return 1
+        log.info("create taken back", intent=intent.id, verb=intent.verb, site=intent.site)
+        return await self._end(intent)
 
     # -- looking -----------------------------------------------------------------------------------------------------
 

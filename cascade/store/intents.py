@@ -108,6 +108,17 @@ class Intents:
 
         await self._s.write(work)
 
+    async def advance(self, id: str, state: str) -> None:
+        """The step before something outside is done in its name. Raises Conflict where it is not this process' any more."""
+
+        async def work(c: AsyncConnection) -> bool:
+            mine = (T.c.id == id, T.c.owner == self._owner)
+            done = await c.execute(update(T).where(*mine).values(state=state, updated=time.time()))
+            return bool(done.rowcount)
+
+        if not await self._s.write(work):
+            raise Conflict(f"intent {id} was taken over")
+
     async def close(self, id: str) -> None:
         """Ended; idempotent."""
 
@@ -135,6 +146,14 @@ class Intents:
     async def by_resource(self, resource_id: str) -> list[Intent]:
         """Open ones about a thing."""
         return await self._rows(select(T).where(T.c.resource_id == resource_id).order_by(T.c.created))
+
+    async def owners(self) -> set[tuple[str, str]]:
+        """(process, site) of everything open."""
+
+        async def work(c: AsyncConnection) -> set[tuple[str, str]]:
+            return {(r.owner, r.site) for r in await c.execute(select(T.c.owner, T.c.site).distinct())}
+
+        return await self._s.read(work)
 
     async def claim(self, id: str, owner: str, ttl: float) -> bool:
         """Take over an intent nobody holds (any more); the epoch tells a late former owner that it is none."""

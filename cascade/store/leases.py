@@ -50,6 +50,15 @@ class Leases:
 
         return await self._s.write(work)
 
+    async def held(self, key: str) -> bool:
+        """Whether anybody holds it now."""
+
+        async def work(c: AsyncConnection) -> bool:
+            found = await c.execute(select(T.c.key).where(T.c.key == key, T.c.until > time.time()))
+            return found.first() is not None
+
+        return await self._s.read(work)
+
     async def release(self, key: str, epoch: int) -> None:
         """Free it, if it is still ours."""
 

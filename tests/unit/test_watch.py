@@ -1,0 +1,268 @@
+"""Intents come to their end once, whoever began them and whatever the site says meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+from sqlalchemy import update
+
+from cascade.model.errors import Conflict
+from cascade.model.reply import Reply
+from cascade.reconcile import watch as watching
+from cascade.reconcile.presence import Presence
+from cascade.reconcile.watch import Watch
+from cascade.store import Store
+from cascade.store.intents import Intent
+from cascade.store.schema import intents as table
+
+
+class Site:
+    """South with one site in it: answers by path, and what was asked."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, tuple[int, Any]] = {}
+        self.asked: list[tuple[str, str, Any]] = []
+
+    async def call(self, target: str, service: str, method: str, path: str, *, params: Any = None, **_: Any) -> Reply:
+        self.asked.append((method, path, params))
+        status, doc = self.answers.get(path, (404, {"itemNotFound": {"code": 404, "message": ""}}))
+        return Reply(target, status, {"content-type": "application/json"}, msgspec.json.encode(doc))
+
+
+class Ports:
+    """Only remembers."""
+
+    def __init__(self) -> None:
+        self.released: list[str] = []
+        self.owned: list[str] = []
+
+    async def release(self, device: str, *, keep: set[str] | None) -> None:
+        self.released.append(device)
+
+    async def own(self, intent: str, server: str, site: str, *, mine: set[str]) -> None:
+        self.owned.append(server)
+
+
+class World:
+    """One database, any number of gateway processes."""
+
+    def __init__(self, url: str) -> None:
+        self.url, self.site, self.ports = url, Site(), Ports()
+        self.stores: list[Store] = []
+        self.now = time.time()
+
+    async def process(self) -> Watch:
+        """A gateway that has started."""
+        store = await Store.open(self.url)
+        self.stores.append(store)
+        found: Any = (store, self.site, SimpleNamespace(usable=lambda site: True), self.ports)
+        made = Watch(*found, clock=lambda: self.now)
+        made.presence = Presence(store, ttl=0.4, beat=0.1)
+        await made.presence.start(lambda site: None)
+        return made
+
+    async def create(self, watch: Watch, kind: str = "server", state: str = "posting", made: str | None = None) -> Intent:
+        """A create that ``watch``'s process began."""
+        store = watch._store
+        intent = await store.begin_create(
+            verb=f"{kind}.create",
+            site="paris",
+            project_id="p",
+            user_id="u",
+            request_id="r",
+            body={},
+            amounts={"instances": 1},
+            limits={},
+        )
+        await store.intents.update(intent.id, state=state, resource_id=made)
+        return await store.intents.get(intent.id)
+
+    async def later(self, seconds: float) -> None:
+        """Time passes for everything open."""
+        self.now += seconds
+
+    async def round(self, watch: Watch) -> int:
+        """One look at what is this process'."""
+        pending = await watch.presence.mine(await watch._store.intents.pending(site="paris"))
+        return await watch._round("paris", pending) if pending else 0
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    found = World(f"sqlite+aiosqlite:///{tmp_path}/w.db")
+    yield found
+    for store in found.stores:
+        await store.close()
+
+
+async def test_another_process_keeps_its_hands_off(world: World) -> None:
+    """What a living process is at work on is not taken back by its neighbour, however long it takes (an image, say)."""
+    a, b = await world.process(), await world.process()
+    intent = await world.create(a, state="new")
+    with a.at_work(intent):
+        await world.later(1000)
+        assert await world.round(b) == 0 and await world.round(a) == 0
+        await a._store.intents.advance(intent.id, "posting")
+    assert world.ports.released == []
+    await a.close(), await b.close()
+
+
+async def test_one_heir(world: World) -> None:
+    """Of a process that died, exactly one other takes over; its quota comes back once, and it learns that it is late."""
+    a = await world.process()
+    intent = await world.create(a, state="new")
+    assert a.presence._task is not None
+    a.presence._task.cancel()  # killed: it says nothing any more
+    heirs = [await world.process(), await world.process()]
+    assert sum([await world.round(h) for h in heirs]) == 0
+    await asyncio.sleep(0.5)
+    await world.later(1000)
+    counts = await asyncio.gather(*(world.round(h) for h in heirs))
+    assert sorted(counts) == [0, 1]
+    assert world.ports.released == [intent.id]
+    assert await heirs[0]._store.ledger.usage("p") == {}
+    with pytest.raises(Conflict):
+        await a._store.intents.advance(intent.id, "posting")
+    for h in heirs:
+        await h.close()
+
+
+async def test_leaving_politely_frees_at_once(world: World) -> None:
+    a, b = await world.process(), await world.process()
+    await world.create(a, state="undo")
+    await a.close()
+    await world.later(10)
+    assert await world.round(b) == 1
+    await b.close()
+
+
+async def test_one_bad_intent_keeps_nobody_waiting(world: World) -> None:
+    """A server at which the site's Nova stumbles (500) beside one that is ready."""
+    a = await world.process()
+    await world.create(a, made="bad", state="owned")
+    await world.create(a, made="good", state="owned")
+    world.site.answers = {"/servers/bad": (500, {}), "/servers/good": (200, {"server": {"status": "ACTIVE"}})}
+    assert await world.round(a) == 1
+    assert [i.resource_id for i in await a._store.intents.pending()] == ["bad"]
+    await a.close()
+
+
+async def test_one_404_after_a_202_proves_nothing(world: World) -> None:
+    a = await world.process()
+    await a._store.index.add("server", "s", site="paris", project_id="p", user_id="u")
+    await world.create(a, made="s", state="owned")
+    assert await world.round(a) == 0
+    assert await a._store.index.get("server", "s") is not None
+    assert await world.round(a) == 1
+    assert await a._store.index.get("server", "s") is None
+    await a.close()
+
+
+async def test_found_by_its_stamp_once(world: World) -> None:
+    """The answer to the POST was lost, the server is there."""
+    a = await world.process()
+    intent = await world.create(a)
+    world.site.answers = {"/servers": (200, {"servers": [{"id": "s"}]}), "/servers/s": (200, {"server": {"status": "BUILD"}})}
+    await world.later(3)
+    assert await world.round(a) == 0
+    assert (await a._store.intents.get(intent.id)).resource_id == "s"
+    assert await a._store.ledger.usage("p") == {"instances": 1}
+    assert world.site.asked[0][2] == [("all_tenants", "1"), ("tags", f"cascade.{intent.id}")]
+    assert await world.round(a) == 0
+    assert world.ports.owned == ["s"]
+    await a.close()
+
+
+@pytest.mark.parametrize(("state", "seconds"), [("posting", watching.LOST_AFTER), ("unsure", watching.UNSURE)])
+async def test_nowhere(world: World, state: str, seconds: float) -> None:
+    """A create whose stamp is nowhere is taken back, later where the site was silent to it."""
+    a = await world.process()
+    await world.create(a, state=state)
+    world.site.answers = {"/servers": (200, {"servers": []})}
+    await world.later(seconds - 2)
+    assert await world.round(a) == 0
+    await world.later(4)
+    assert await world.round(a) == 1
+    assert await a._store.ledger.usage("p") == {}
+    await a.close()
+
+
+@pytest.mark.parametrize("kind", ["backup", "group", "attachment", "transfer"])
+async def test_what_has_no_stamp_is_not_looked_for(world: World, kind: str) -> None:
+    """A list that cannot be narrowed to the stamp would give other people's things; the reservation ends instead."""
+    a = await world.process()
+    await world.create(a, kind=kind)
+    await world.later(watching.LOST_AFTER + 3)
+    assert await world.round(a) == 1
+    assert world.site.asked == []
+    assert await a._store.ledger.usage("p") == {}
+    await a.close()
+
+
+async def test_stamp_of_a_volume_goes(world: World) -> None:
+    """Also where the request that should have removed it died."""
+    a = await world.process()
+    await world.create(a, kind="volume", made="v", state="accepted")
+    world.site.answers = {"/volumes/v": (200, {"volume": {"status": "available"}})}
+    assert await world.round(a) == 1
+    assert ("DELETE", "/volumes/v/metadata/cascade", None) in world.site.asked
+    await a.close()
+
+
+async def test_a_second_delete_ends_nothing(world: World) -> None:
+    """The site refuses it (the first is under way): the first is watched on."""
+    a = await world.process()
+    await a._store.index.add("server", "s", site="paris", project_id="p", user_id="u")
+    entry = await a._store.index.get("server", "s")
+    assert entry is not None
+    first = await a.begin_delete("server.delete", entry, SimpleNamespace(request_id="one"))
+    again = SimpleNamespace(request_id="two")
+    assert (await a.begin_delete("server.delete", entry, again)).id == first.id
+    await a.refused(first, again)
+    assert len(await a._store.intents.by_resource("s")) == 1
+    await a.refused(first, SimpleNamespace(request_id="one"))
+    assert await a._store.intents.by_resource("s") == []
+    await a.close()
+
+
+async def test_a_bug_does_not_end_the_watch(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rounds go on after an exception nobody thought of."""
+    monkeypatch.setattr(watching, "LAST", 0.01)
+    a = await world.process()
+    await world.create(a, made="s", state="owned")
+    world.site.answers = {"/servers/s": (200, {"server": {}})}  # a row without a status: KeyError
+    a.wake("paris")
+    await asyncio.sleep(0.2)
+    world.site.answers = {"/servers/s": (200, {"server": {"status": "ACTIVE"}})}
+    for _ in range(50):
+        if not await a._store.intents.pending():
+            break
+        await asyncio.sleep(0.05)
+    assert await a._store.intents.pending() == []
+    await a.close()
+
+
+async def test_given_up(world: World) -> None:
+    """A delete that never ends is not asked for until the end of days, but is looked at once more first."""
+    a = await world.process()
+    await a._store.index.add("server", "s", site="paris", project_id="p", user_id="u")
+    entry = await a._store.index.get("server", "s")
+    assert entry is not None
+    await a.begin_delete("server.delete", entry, SimpleNamespace(request_id="one"))
+    world.site.answers = {"/servers/s": (200, {"server": {"status": "ACTIVE"}})}
+    assert await world.round(a) == 0
+
+    async def aged(c: Any) -> None:
+        await c.execute(update(table).values(created=1.0))
+
+    await a._store.intents._s.write(aged)
+    assert await world.round(a) == 1
+    assert await a._store.index.get("server", "s") is not None
+    await a.close()
