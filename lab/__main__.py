@@ -14,6 +14,7 @@ from contextlib import contextmanager, nullcontext
 from lab import accounts, cloud, gateway, infra, install, procs, status
 from lab import demo as story
 from lab.data import CLOUDS, HUB, SITES, Cloud
+from lab.parity import command as parity
 from lab.paths import State, state
 from lab.report import LabError, console, say, step
 
@@ -111,9 +112,10 @@ COMMANDS: dict[str, Callable[[State, argparse.Namespace], None]] = {
     "thaw": thaw,
     "demo": demo,
     "env": env,
+    "parity": parity.command,
 }
 GATEWAY = "cascade"
-UNLOCKED = {"status", "logs", "env", "demo"}
+UNLOCKED = {"status", "logs", "env", "demo", "parity"}
 
 
 @contextmanager
@@ -142,6 +144,8 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("name", nargs="?", metavar="SITE", help="a site, hub, infra or cascade")
             command.add_argument("process", nargs="?", metavar="PROCESS", help="as in status")
             command.add_argument("-n", "--lines", type=int, default=20)
+        elif name == "parity":
+            parity.arguments(command)
     return parser
 
 

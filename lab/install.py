@@ -61,20 +61,24 @@ def packages() -> None:
 
 def release(state: State, name: str) -> None:
     """Install a release unless it is there already, and (always) the lab's drivers."""
-    wanted = RELEASES[name]
-    venv = state.venv(name)
+    environment(state, RELEASES[name], state.venv(name))
+    _drivers(state, name)
+
+
+def environment(state: State, wanted: Release, venv: Path) -> None:
+    """Make a virtual environment unless it is there already."""
     stamp = venv / "lab-installed"
     mark = hashlib.sha256(repr(wanted).encode()).hexdigest()
-    if not stamp.exists() or stamp.read_text() != mark:
-        with step(f"install OpenStack {name}"):
-            _install(state, wanted, venv)
-        with step(f"byte-compile OpenStack {name}"):
-            # Without it the first start of everything takes two to three times as long.
-            # 1 only means that some package ships a file that is no Python.
-            compile_all = [str(venv / "bin" / "python"), "-m", "compileall", "-q", "-j", "2", str(venv / "lib")]
-            run(compile_all, env={"PYTHONWARNINGS": "ignore"}, codes=(0, 1))
-        stamp.write_text(mark)
-    _drivers(state, name)
+    if stamp.exists() and stamp.read_text() == mark:
+        return
+    with step(f"install OpenStack {wanted.name}"):
+        _install(state, wanted, venv)
+    with step(f"byte-compile OpenStack {wanted.name}"):
+        # Without it the first start of everything takes two to three times as long.
+        # 1 only means that some package ships a file that is no Python.
+        compile_all = [str(venv / "bin" / "python"), "-m", "compileall", "-q", "-j", "2", str(venv / "lib")]
+        run(compile_all, env={"PYTHONWARNINGS": "ignore"}, codes=(0, 1))
+    stamp.write_text(mark)
 
 
 def _install(state: State, wanted: Release, venv: Path) -> None:

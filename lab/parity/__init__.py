@@ -1,0 +1,1 @@
+"""What works on a site works through Cascade: upstream's own Tempest, run on both, and compared."""

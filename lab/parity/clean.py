@@ -1,0 +1,134 @@
+"""Remove what a run left behind, told by the prefix of its names.
+
+First through the side itself, then (for Cascade) at the hub and at every site, where something may have outlived what it
+belonged to. Every run has a prefix of its own, so this never touches another run that is at work.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from keystoneauth1.exceptions import ClientException
+from openstack.exceptions import SDKException
+
+from lab.data import HUB, SITES
+from lab.parity.sides import CASCADE, SIDES, connect
+from lab.paths import State
+from lab.report import console, say
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How to list and delete a kind of resource with openstacksdk."""
+
+    proxy: str
+    noun: str
+    query: dict[str, Any] = field(default_factory=dict)
+    delete: dict[str, Any] = field(default_factory=dict)
+    plural: str = ""
+    owned: bool = True
+    """Belongs to a project."""
+
+    @property
+    def listing(self) -> str:
+        """The method that lists."""
+        return self.plural or f"{self.noun}s"
+
+
+ALL = {"all_projects": True}
+ADMIN = {"all_tenants": True}
+
+KINDS = (
+    # In an order in which nothing stands in the way of what comes later.
+    Kind("compute", "server", ALL, {"force": True}),
+    Kind("compute", "server_group", ALL),
+    Kind("compute", "aggregate", owned=False),
+    Kind("block_storage", "backup", ADMIN, {"force": True}),
+    Kind("block_storage", "group_snapshot", ADMIN),
+    Kind("block_storage", "snapshot", ADMIN, {"force": True}),
+    Kind("block_storage", "volume", ADMIN, {"force": True}),
+    Kind("block_storage", "group", ADMIN),
+    Kind("block_storage", "type", owned=False),
+    Kind("block_storage", "group_type", owned=False),
+    Kind("image", "image"),
+    Kind("network", "ip", plural="ips"),
+    Kind("network", "trunk"),
+    Kind("network", "router"),
+    Kind("network", "port"),
+    Kind("network", "network"),
+    Kind("network", "subnet_pool"),
+    Kind("network", "address_scope"),
+    Kind("network", "address_group"),
+    Kind("network", "security_group"),
+    Kind("network", "qos_policy", plural="qos_policies"),
+    Kind("compute", "flavor", {"is_public": None}, owned=False),
+    Kind("identity", "user", owned=False),
+    Kind("identity", "group", owned=False),
+    Kind("identity", "project", owned=False),
+    Kind("identity", "role", owned=False),
+    Kind("identity", "service", owned=False),
+    Kind("identity", "region", owned=False),
+    Kind("identity", "domain", owned=False),
+)
+
+
+def side(place: State, name: str, prefix: str) -> None:
+    """Clean up behind a run on a side."""
+    places = [SIDES[name].account]
+    if name == CASCADE:
+        places += [f"{HUB.name}-admin", *(f"{site}-admin" for site in SITES if place.cloud(SITES[site]).run.exists())]
+    projects: set[str] = set()
+    for account in places:
+        found = cloud(connect(place, account), prefix, projects)
+        if found:
+            say(f"{account}: removed what {prefix} left: {', '.join(found)}")
+
+
+def cloud(connection: Any, prefix: str, projects: set[str]) -> list[str]:
+    """Clean up at one cloud; what was found, as text.
+
+    ``projects`` gathers the ids of the run's projects, and their names: a site may name a project after the hub's id.
+    """
+    names = {item.id: item.name for item in _all(connection, "identity", "projects", {})}
+    projects |= {ident for ident, title in names.items() if title.startswith(prefix)}
+    owners = {ident for ident, title in names.items() if ident in projects or title in projects}
+    found = []
+    for kind in KINDS:
+        items = [
+            item
+            for item in _all(connection, kind.proxy, kind.listing, kind.query)
+            if leftover(prefix, owners, item.name, item.project_id if kind.owned and "project_id" in item else None)
+        ]
+        for item in items:
+            _delete(connection, kind, item)
+        if items:
+            found.append(f"{len(items)} {kind.noun}")
+    return found
+
+
+def leftover(prefix: str, owners: Iterable[str], name: str | None, project: str | None) -> bool:
+    """Whether something is the run's: by its name, or by its project's."""
+    return bool(prefix) and ((name or "").startswith(prefix) or project in set(owners))
+
+
+def _all(connection: Any, proxy: str, listing: str, query: dict[str, Any]) -> list[Any]:
+    try:
+        return list(getattr(getattr(connection, proxy), listing)(**query))
+    except (SDKException, ClientException) as error:
+        console.print(f"{connection.config.name}: {listing}: {error}"[:300], markup=False, style="yellow")
+        return []
+
+
+def _delete(connection: Any, kind: Kind, item: Any) -> None:
+    """Delete one thing; what cannot be deleted is told, and the next run's cleaning tries again."""
+    try:
+        if kind.noun == "router":
+            for port in connection.network.ports(device_id=item.id):
+                connection.network.remove_interface_from_router(item.id, port_id=port.id)
+        if kind.noun == "domain":
+            connection.identity.update_domain(item, is_enabled=False)
+        getattr(getattr(connection, kind.proxy), f"delete_{kind.noun}")(item, ignore_missing=True, **kind.delete)
+        if kind.noun in ("server", "volume"):
+            getattr(connection, kind.proxy).wait_for_delete(item, interval=1, wait=60)
+    except (SDKException, ClientException) as error:
+        console.print(f"{connection.config.name}: {kind.noun} {item.id}: {error}"[:300], markup=False, style="yellow")

@@ -1,0 +1,96 @@
+"""bin/lab parity: run, compare, clean."""
+
+import argparse
+from collections.abc import Iterable
+
+from rich.table import Table
+
+from lab.parity import run as runs
+from lab.parity import sides
+from lab.parity.parts import PARTS
+from lab.parity.results import Outcome, Row, compare, load
+from lab.paths import State
+from lab.report import LabError, console, say
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own command line."""
+    actions = parser.add_subparsers(dest="action", required=True)
+    run = actions.add_parser("run", help="run a part of Tempest on a side")
+    run.add_argument("--side", required=True, choices=sorted(sides.SIDES))
+    run.add_argument("--part", required=True, action="append", choices=list(PARTS))
+    run.add_argument("--tests", default="", metavar="REGEX", help="of the part, only what this finds")
+    run.add_argument("--concurrency", type=int, default=0, help="processes, if not the part's own number")
+    contrast = actions.add_parser("compare", help="what passes directly, and what of it through Cascade")
+    contrast.add_argument("--part", action="append", choices=list(PARTS))
+    for action in (run, contrast):
+        action.add_argument(
+            "--direct",
+            default=sides.DEFAULT_DIRECT,
+            choices=sorted(sides.DIRECT),
+            help="the site to compare with; it sets features and microversions",
+        )
+    clean = actions.add_parser("clean", help="remove what a killed run left behind")
+    clean.add_argument("label", help="as its results are called: SIDE-PART")
+
+
+def command(place: State, args: argparse.Namespace) -> None:
+    """Run upstream's Tempest on a site and through Cascade, and compare."""
+    ACTIONS[args.action](place, args)
+
+
+def _run(place: State, args: argparse.Namespace) -> None:
+    like = args.side if args.side in sides.DIRECT else args.direct
+    (place.root / "parity").mkdir(exist_ok=True)
+    for part in args.part:
+        runs.run(place, args.side, part, like, args.tests, args.concurrency)
+
+
+def _compare(place: State, args: argparse.Namespace) -> None:
+    missing: list[str] = []
+    direct: dict[str, Outcome] = {}
+    through: dict[str, Outcome] = {}
+    for part in args.part or PARTS:
+        labels = [runs.label(side, part, args.direct) for side in (args.direct, sides.CASCADE)]
+        one, two = (load(runs.workspace(place, name).results) for name in labels)
+        missing += [name for name, results in zip(labels, (one, two), strict=True) if results is None]
+        if one and two and one.microversions != two.microversions:
+            raise LabError(f"{labels[0]} and {labels[1]} were run with different microversions; run one again")
+        direct |= one.tests if one else {}
+        through |= two.tests if two else {}
+    rows = compare(direct, through)
+    table = Table("service", "run", f"passed at {args.direct}", "passed through Cascade", "worse", "not tried", box=None)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, row in [*rows.items(), ("all", total(rows.values()))]:
+        table.add_row(name, *map(str, (row.ran, row.direct, row.through, len(row.worse), row.untried)))
+    console.print(table)
+    for name, row in rows.items():
+        if row.worse:
+            say(f"\n{name}: pass at {args.direct}, not through Cascade")
+        for test, outcome in row.worse.items():
+            say(f"  {test}\n      {outcome.status}: {outcome.reason[:400]}")
+    if missing:
+        say(f"\nno results yet: {', '.join(missing)}")
+
+
+def total(rows: Iterable[Row]) -> Row:
+    """All services together."""
+    everything = Row()
+    for row in rows:
+        everything.ran += row.ran
+        everything.direct += row.direct
+        everything.through += row.through
+        everything.untried += row.untried
+        everything.worse |= row.worse
+    return everything
+
+
+def _clean(place: State, args: argparse.Namespace) -> None:
+    space = runs.workspace(place, args.label)
+    if not space.prefix.exists():
+        raise LabError(f"{args.label}: nothing known to be left behind")
+    runs.sweep(place, space, args.label.partition("-")[0])
+
+
+ACTIONS = {"run": _run, "compare": _compare, "clean": _clean}

@@ -1,0 +1,205 @@
+"""Run a part of upstream's Tempest on a side: install, configure, list, run, and say how it goes."""
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import install
+from lab.config.ini import render
+from lab.data import Release
+from lab.parity import clean, conf, resources, sides
+from lab.parity.parts import PARTS, plain, select
+from lab.parity.results import Event, Outcome, Results, Status, count, load, save, settle
+from lab.parity.sides import SIDES
+from lab.paths import State
+from lab.report import LabError, console, say, step
+from lab.shell import run as shell
+
+TEMPEST = Release("tempest", ("tempest==47.0.0",), exclude_newer="2026-11-23")
+STREAM = Path(__file__).resolve().parent / "stream.py"
+TEST_TIMEOUT = 900
+"""Seconds a single test may take."""
+PROGRESS = 15.0
+"""Seconds between two lines of progress while nothing fails."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where things are: the results of a side and a part, and the folder of its last run."""
+
+    root: Path
+    label: str
+
+    @property
+    def results(self) -> Path:
+        """The file others read."""
+        return self.root / f"{self.label}.json"
+
+    @property
+    def failures(self) -> Path:
+        """The tracebacks of the last run."""
+        return self.root / f"{self.label}.failures.txt"
+
+    @property
+    def folder(self) -> Path:
+        """tempest.conf, tempest.log and what stestr keeps."""
+        return self.root / "work" / self.label
+
+    @property
+    def prefix(self) -> Path:
+        """Holds what the names of everything made by a run start with, until that is cleaned up."""
+        return self.folder / "prefix"
+
+
+def label(side: str, part: str, like: str) -> str:
+    """The name of a side's results; Cascade's exist per direct side it is compared with."""
+    return f"{side}-as-{like}-{part}" if side == sides.CASCADE and like != sides.DEFAULT_DIRECT else f"{side}-{part}"
+
+
+def workspace(place: State, name: str) -> Workspace:
+    """The folders of a label."""
+    return Workspace(place.root / "parity", name)
+
+
+def environment(place: State) -> Path:
+    """Tempest's virtual environment, installed if it is not there."""
+    venv = place.root / "venvs" / TEMPEST.name
+    install.environment(place, TEMPEST, venv)
+    return venv
+
+
+def tests(place: State, venv: Path) -> list[str]:
+    """The names of all tests of this Tempest, with their attributes."""
+    listed = place.root / "parity" / f"{TEMPEST.requirements[0]}.tests"
+    if not listed.exists():
+        with step("list all tests"):
+            folder = place.root / "parity" / "work" / "list"
+            _stestr_conf(folder, venv)
+            (folder / "tempest.conf").write_text("")
+            stestr, env = str(venv / "bin" / "stestr"), _env(folder, venv)
+            if not (folder / ".stestr").exists():
+                shell([stestr, "init"], cwd=folder, env=env)
+            text = shell([stestr, "list"], cwd=folder, env=env)
+        listed.write_text("".join(f"{line}\n" for line in text.splitlines() if line.startswith("tempest.")))
+    return listed.read_text().splitlines()
+
+
+def run(place: State, side_name: str, part_name: str, like: str, narrower: str = "", concurrency: int = 0) -> bool:
+    """Run a part on a side; whether nothing failed. Results of tests that are not run again stay as they were."""
+    side, part = SIDES[side_name], PARTS[part_name]
+    venv = environment(place)
+    chosen = select(tests(place, venv), part, narrower)
+    if not chosen:
+        raise LabError(f"{part_name}: no test matches {narrower}")
+    space = workspace(place, label(side_name, part_name, like))
+    sweep(place, space, side_name)
+    prefix = f"tp{secrets.token_hex(3)}"  # as long as upstream's "tempest": some names have little room
+    with step(f"{side_name}: prepare {space.label}"):
+        ability = sides.measure(place, sides.DIRECT[like])
+        ready = resources.ensure(sides.connect(place, side.account), side)
+        _stestr_conf(space.folder, venv)
+        space.prefix.write_text(prefix)
+        ini = conf.tempest(side, ability, ready, prefix=prefix, folder=space.folder)
+        (space.folder / "tempest.conf").write_text(render(ini))
+        (space.folder / "tests").write_text("".join(f"{test}\n" for test in chosen))
+    versions = {"compute": conf.version(ability.compute), "volume": conf.version(ability.volume)}
+    before = load(space.results)
+    try:
+        events, ended = _watch(space, venv, [plain(test) for test in chosen], concurrency or part.concurrency)
+        outcome = settle(chosen, events)
+        if not ended:  # interrupted: what had no turn is not lost, it is only not known
+            named = {plain(event.test) for event in events}
+            outcome = {test: result for test, result in outcome.items() if test in named}
+    finally:
+        sweep(place, space, side_name)
+    kept: dict[str, Outcome] = before.tests if before and before.microversions == versions else {}
+    save(space.results, Results(side_name, part_name, like, versions, kept | outcome))
+    total = count(outcome)
+    say(f"{space.label}: {total[Status.PASS]} passed, {total[Status.FAIL]} failed, {total[Status.SKIP]} skipped")
+    say(f"results: {space.results}  tracebacks: {space.failures}")
+    if not ended:
+        raise KeyboardInterrupt
+    return not total[Status.FAIL]
+
+
+def sweep(place: State, space: Workspace, side: str) -> None:
+    """Remove what the last run of a label left behind, also one that was killed."""
+    if space.prefix.exists():
+        clean.side(place, side, space.prefix.read_text().strip())
+        space.prefix.unlink()
+
+
+def _watch(space: Workspace, venv: Path, expected: list[str], concurrency: int) -> tuple[list[Event], bool]:
+    """Run the chosen tests and tell what happens; the events, and whether it came to its end."""
+    events: list[Event] = []
+    begun = told = time.monotonic()
+    with space.failures.open("w") as failures:
+        try:
+            for event in _events(space, venv, concurrency):
+                events.append(event)
+                outcome = event.outcome
+                if outcome.status is Status.FAIL:
+                    failures.write(f"== {plain(event.test)}\n{event.failure or event.status}\n")
+                    failures.flush()
+                    console.print("[red]failed[/]", end=" ")
+                    say(f"{plain(event.test)}  {outcome.reason[:300]}")
+                if time.monotonic() - told > PROGRESS:
+                    told = time.monotonic()
+                    _progress(events, len(expected), told - begun)
+        except KeyboardInterrupt:
+            return events, False
+    _progress(events, len(expected), time.monotonic() - begun)
+    return events, True
+
+
+def _progress(events: list[Event], total: int, seconds: float) -> None:
+    known = count({event.test: event.outcome for event in events})
+    minutes, rest = divmod(int(seconds), 60)
+    say(f"{minutes:3d}:{rest:02d}  {known.total()} of {total}: {known[Status.PASS]} ok, {known[Status.FAIL]} failed")
+
+
+def _events(space: Workspace, venv: Path, concurrency: int) -> Iterator[Event]:
+    """The events of a run as they come. The processes are in a session of their own, and end with us."""
+    words = [venv / "bin" / "stestr", "run", "--subunit", "--concurrency", str(concurrency), "--load-list", "tests"]
+    env = _env(space.folder, venv)
+    with (space.folder / "stestr.err").open("w") as said:
+        runner = subprocess.Popen(
+            [str(word) for word in words], cwd=space.folder, env=env, stdout=subprocess.PIPE, stderr=said, start_new_session=True
+        )
+        reader = subprocess.Popen(
+            [str(venv / "bin" / "python"), str(STREAM)],
+            env=env,
+            stdin=runner.stdout,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+        )
+        try:
+            assert reader.stdout is not None  # a pipe, by the arguments above
+            for line in reader.stdout:
+                yield Event(**json.loads(line))
+        finally:
+            if runner.poll() is None:
+                os.killpg(runner.pid, signal.SIGTERM)
+            runner.wait()
+            reader.wait()
+
+
+def _stestr_conf(folder: Path, venv: Path) -> None:
+    """The folder of a run, with stestr's configuration."""
+    folder.mkdir(parents=True, exist_ok=True)
+    library = next((venv / "lib").glob("python3*")) / "site-packages"
+    settings = {"test_path": library / "tempest" / "test_discover", "top_dir": library, "group_regex": r"([^\.]*\.)*"}
+    (folder / ".stestr.conf").write_text(render({"DEFAULT": settings}))
+
+
+def _env(folder: Path, venv: Path) -> dict[str, str]:
+    path = f"{venv / 'bin'}:{os.environ['PATH']}"
+    own = {"TEMPEST_CONFIG_DIR": str(folder), "OS_TEST_TIMEOUT": str(TEST_TIMEOUT), "PATH": path}
+    return {name: value for name, value in os.environ.items() if not name.startswith("OS_")} | own
