@@ -1,10 +1,12 @@
-"""Remove what a run left behind, told by the prefix of its names.
+"""Remove what a run left behind, told by how its names begin.
 
 First through the side itself, then (for Cascade) at the hub and at every site, where something may have outlived what it
-belonged to. Every run has a prefix of its own, so this never touches another run that is at work.
+belonged to. Every run has a prefix of its own. Tempest's dynamic projects and users ignore it and always begin with
+``tempest``, so for these the run's own log tells the names: this never touches another run that is at work.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +16,7 @@ from openstack.exceptions import SDKException
 from lab.data import HUB, SITES
 from lab.parity.sides import CASCADE, SIDES, connect
 from lab.paths import State
-from lab.report import console, say
+from lab.report import LabError, console, say
 
 
 @dataclass(frozen=True)
@@ -72,32 +74,42 @@ KINDS = (
 )
 
 
-def side(place: State, name: str, prefix: str) -> None:
+_DYNAMIC = re.compile(r"\btempest-\w+-\d{6,}")
+
+
+def beginnings(prefix: str, log: Iterable[str]) -> tuple[str, ...]:
+    """How the names of what a run made begin: with its prefix, or as a dynamic account in its log."""
+    if not prefix:
+        raise LabError("a run without a prefix: everything would be its")
+    return tuple(sorted({prefix, *(name for line in log for name in _DYNAMIC.findall(line))}))
+
+
+def side(place: State, name: str, starts: tuple[str, ...]) -> None:
     """Clean up behind a run on a side."""
     places = [SIDES[name].account]
     if name == CASCADE:
         places += [f"{HUB.name}-admin", *(f"{site}-admin" for site in SITES if place.cloud(SITES[site]).run.exists())]
     projects: set[str] = set()
     for account in places:
-        found = cloud(connect(place, account), prefix, projects)
+        found = cloud(connect(place, account), starts, projects)
         if found:
-            say(f"{account}: removed what {prefix} left: {', '.join(found)}")
+            say(f"{account}: removed what was left behind: {', '.join(found)}")
 
 
-def cloud(connection: Any, prefix: str, projects: set[str]) -> list[str]:
+def cloud(connection: Any, starts: tuple[str, ...], projects: set[str]) -> list[str]:
     """Clean up at one cloud; what was found, as text.
 
     ``projects`` gathers the ids of the run's projects, and their names: a site may name a project after the hub's id.
     """
     names = {item.id: item.name for item in _all(connection, "identity", "projects", {})}
-    projects |= {ident for ident, title in names.items() if title.startswith(prefix)}
+    projects |= {ident for ident, title in names.items() if title.startswith(starts)}
     owners = {ident for ident, title in names.items() if ident in projects or title in projects}
     found = []
     for kind in KINDS:
         items = [
             item
             for item in _all(connection, kind.proxy, kind.listing, kind.query)
-            if leftover(prefix, owners, item.name, item.project_id if kind.owned and "project_id" in item else None)
+            if leftover(starts, owners, item.name, item.project_id if kind.owned and "project_id" in item else None)
         ]
         for item in items:
             _delete(connection, kind, item)
@@ -106,9 +118,9 @@ def cloud(connection: Any, prefix: str, projects: set[str]) -> list[str]:
     return found
 
 
-def leftover(prefix: str, owners: Iterable[str], name: str | None, project: str | None) -> bool:
+def leftover(starts: tuple[str, ...], owners: Collection[str], name: str | None, project: str | None) -> bool:
     """Whether something is the run's: by its name, or by its project's."""
-    return bool(prefix) and ((name or "").startswith(prefix) or project in set(owners))
+    return (name or "").startswith(starts) or project in owners
 
 
 def _all(connection: Any, proxy: str, listing: str, query: dict[str, Any]) -> list[Any]:

@@ -90,7 +90,8 @@ def _clean(place: State, args: argparse.Namespace) -> None:
     space = runs.workspace(place, args.label)
     if not space.prefix.exists():
         raise LabError(f"{args.label}: nothing known to be left behind")
-    runs.sweep(place, space, args.label.partition("-")[0])
+    with runs.alone(space):
+        runs.sweep(place, space, args.label.partition("-")[0])
 
 
 ACTIONS = {"run": _run, "compare": _compare, "clean": _clean}

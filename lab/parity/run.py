@@ -1,5 +1,6 @@
 """Run a part of upstream's Tempest on a side: install, configure, list, run, and say how it goes."""
 
+import fcntl
 import json
 import os
 import secrets
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +18,14 @@ from lab.data import Release
 from lab.parity import clean, conf, resources, sides
 from lab.parity.parts import PARTS, plain, select
 from lab.parity.results import Event, Outcome, Results, Status, count, load, save, settle
-from lab.parity.sides import SIDES
+from lab.parity.sides import SIDES, Side
 from lab.paths import State
 from lab.report import LabError, console, say, step
 from lab.shell import run as shell
 
 TEMPEST = Release("tempest", ("tempest==47.0.0",), exclude_newer="2026-11-23")
 STREAM = Path(__file__).resolve().parent / "stream.py"
+LOG = "tempest.log"
 TEST_TIMEOUT = 900
 """Seconds a single test may take."""
 PROGRESS = 15.0
@@ -98,12 +101,31 @@ def run(place: State, side_name: str, part_name: str, like: str, narrower: str =
     if not chosen:
         raise LabError(f"{part_name}: no test matches {narrower}")
     space = workspace(place, label(side_name, part_name, like))
-    sweep(place, space, side_name)
-    prefix = f"tp{secrets.token_hex(3)}"  # as long as upstream's "tempest": some names have little room
-    with step(f"{side_name}: prepare {space.label}"):
+    with alone(space):
+        return _run(place, side, like, space, part_name, concurrency or part.concurrency, chosen, venv)
+
+
+@contextmanager
+def alone(space: Workspace) -> Iterator[None]:
+    """Keep others from a label: they would clean up under a run that is at work. Ends in order on SIGTERM as on ^C."""
+    space.folder.mkdir(parents=True, exist_ok=True)
+    with (space.folder / "lock-run").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LabError(f"{space.label}: a run is at work") from None
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        yield
+
+
+def _run(place: State, side: Side, like: str, space: Workspace, part: str, concurrency: int, chosen: list[str], venv: Path) -> bool:
+    sweep(place, space, side.name)
+    prefix = f"t{secrets.token_hex(3)}"  # as long as upstream's "tempest": some names have little room
+    with step(f"prepare {space.label}"):
         ability = sides.measure(place, sides.DIRECT[like])
         ready = resources.ensure(sides.connect(place, side.account), side)
         _stestr_conf(space.folder, venv)
+        (space.folder / LOG).unlink(missing_ok=True)
         space.prefix.write_text(prefix)
         ini = conf.tempest(side, ability, ready, prefix=prefix, folder=space.folder)
         (space.folder / "tempest.conf").write_text(render(ini))
@@ -111,15 +133,15 @@ def run(place: State, side_name: str, part_name: str, like: str, narrower: str =
     versions = {"compute": conf.version(ability.compute), "volume": conf.version(ability.volume)}
     before = load(space.results)
     try:
-        events, ended = _watch(space, venv, [plain(test) for test in chosen], concurrency or part.concurrency)
+        events, ended = _watch(space, venv, [plain(test) for test in chosen], concurrency)
         outcome = settle(chosen, events)
         if not ended:  # interrupted: what had no turn is not lost, it is only not known
             named = {plain(event.test) for event in events}
             outcome = {test: result for test, result in outcome.items() if test in named}
     finally:
-        sweep(place, space, side_name)
+        sweep(place, space, side.name)
     kept: dict[str, Outcome] = before.tests if before and before.microversions == versions else {}
-    save(space.results, Results(side_name, part_name, like, versions, kept | outcome))
+    save(space.results, Results(side.name, part, like, versions, kept | outcome))
     total = count(outcome)
     say(f"{space.label}: {total[Status.PASS]} passed, {total[Status.FAIL]} failed, {total[Status.SKIP]} skipped")
     say(f"results: {space.results}  tracebacks: {space.failures}")
@@ -131,7 +153,9 @@ def run(place: State, side_name: str, part_name: str, like: str, narrower: str =
 def sweep(place: State, space: Workspace, side: str) -> None:
     """Remove what the last run of a label left behind, also one that was killed."""
     if space.prefix.exists():
-        clean.side(place, side, space.prefix.read_text().strip())
+        with (space.folder / LOG).open(errors="replace") if (space.folder / LOG).exists() else nullcontext(()) as log:
+            starts = clean.beginnings(space.prefix.read_text().strip(), log)
+        clean.side(place, side, starts)
         space.prefix.unlink()
 
 
