@@ -39,6 +39,7 @@ class Kind:
 
 ALL = {"all_projects": True}
 ADMIN = {"all_tenants": True}
+ROUTER_PORT = "network:router_interface"
 
 KINDS = (
     # In an order in which nothing stands in the way of what comes later.
@@ -135,7 +136,7 @@ def _delete(connection: Any, kind: Kind, item: Any) -> None:
     """Delete one thing; what cannot be deleted is told, and the next run's cleaning tries again."""
     try:
         if kind.noun == "router":
-            for port in connection.network.ports(device_id=item.id):
+            for port in connection.network.ports(device_id=item.id, device_owner=ROUTER_PORT):
                 connection.network.remove_interface_from_router(item.id, port_id=port.id)
         if kind.noun == "domain":
             connection.identity.update_domain(item, is_enabled=False)
