@@ -40,7 +40,8 @@ GIVEN_UP = 3600.0
 """Seconds after which a build or a delete that does not end is watched no more; the next look at the thing settles it."""
 _PATHS = {"server": ("compute", "/servers"), "volume": ("volume", "/volumes"), "snapshot": ("volume", "/snapshots"),
           "backup": ("volume", "/backups"), "group": ("volume", "/groups"),
-          "group_snapshot": ("volume", "/group_snapshots")}  # fmt: skip
+          "group_snapshot": ("volume", "/group_snapshots"), "attachment": ("volume", "/attachments"),
+          "transfer": ("volume", "/volume-transfers")}  # fmt: skip
 _STAMPED = frozenset({"server", "volume", "snapshot"})
 _ELSEWHERE = ("image.", "network.")
 """Intents that other reconcilers see to."""
@@ -304,7 +305,7 @@ class Watch:
         )
         if reply.status == 404:
             return "gone"
-        status = str(reply.expect(200).json()[kind]["status"]).lower()
+        status = str(reply.expect(200).json()[kind].get("status", "available")).lower()  # transfers have none
         return "gone" if status in ("deleted", "soft_deleted") else status
 
     async def _changed(self, site: str, since: float) -> dict[str, str]:

@@ -237,7 +237,7 @@ async def test_a_bug_does_not_end_the_watch(world: World, monkeypatch: pytest.Mo
     monkeypatch.setattr(watching, "LAST", 0.01)
     a = await world.process()
     await world.create(a, made="s", state="owned")
-    world.site.answers = {"/servers/s": (200, {"server": {}})}  # a row without a status: KeyError
+    world.site.answers = {"/servers/s": (200, {"servers": {}})}  # no server in it: KeyError
     a.wake("paris")
     await asyncio.sleep(0.2)
     world.site.answers = {"/servers/s": (200, {"server": {"status": "ACTIVE"}})}
@@ -265,4 +265,19 @@ async def test_given_up(world: World) -> None:
     await a._store.intents._s.write(aged)
     assert await world.round(a) == 1
     assert await a._store.index.get("server", "s") is not None
+    await a.close()
+
+
+async def test_a_transfer_taken_back(world: World) -> None:
+    """A kind without a status: it is there, or it is gone."""
+    a = await world.process()
+    await a._store.index.add("transfer", "t", site="paris", project_id="p", user_id="u")
+    entry = await a._store.index.get("transfer", "t")
+    assert entry is not None
+    await a.begin_delete("transfer.delete", entry, SimpleNamespace(request_id="one"))
+    world.site.answers = {"/volume-transfers/t": (200, {"transfer": {"id": "t"}})}
+    assert await world.round(a) == 0
+    world.site.answers = {}
+    assert await world.round(a) == 1
+    assert await a._store.index.get("transfer", "t") is None
     await a.close()
