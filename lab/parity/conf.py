@@ -78,9 +78,9 @@ def tempest(side: Side, ability: Ability, resources: Resources, *, prefix: str, 
         "image": {
             "region": side.region,
             "build_timeout": TIMEOUT,
-            # From another machine: nothing is fetched from outside the lab.
-            "http_image": "",
-            "http_qcow2_image": "",
+            # Nobody serves it: Glance does not fetch from loopback, and nothing is fetched from outside the lab.
+            "http_image": "http://127.0.0.1/image",
+            "http_qcow2_image": "http://127.0.0.1/image",
             "disk_formats": "raw,qcow2",
             "container_formats": "bare",
         },
