@@ -133,7 +133,7 @@ def _all(connection: Any, proxy: str, listing: str, query: dict[str, Any]) -> li
 
 
 def _delete(connection: Any, kind: Kind, item: Any) -> None:
-    """Delete one thing; what cannot be deleted is told, and the next run's cleaning tries again."""
+    """Delete one thing; what cannot be deleted is told, and left."""
     try:
         if kind.noun == "router":
             for port in connection.network.ports(device_id=item.id, device_owner=ROUTER_PORT):
