@@ -25,7 +25,7 @@ from cascade.api.forward import to_hub
 from cascade.api.links import north_links
 from cascade.api.policy import Policy
 from cascade.api.request import Request, Response
-from cascade.api.sanitise import all_headers, clean_headers, framing_fault, split_target
+from cascade.api.sanitise import STRICT, all_headers, clean_headers, framing_fault, split_target
 from cascade.api.tokens import Invalid, Tokens, allowed
 from cascade.model.caller import Caller
 from cascade.model.errors import WEBOB, CascadeError, Fault, NativeFault, SiteError, SiteTimeout, fault_body
@@ -175,12 +175,16 @@ class Gateway:
                 return await to_hub(core, req)
         if req.caller.project_id is None:
             return await to_hub(core, req)  # system, domain and unscoped tokens: the real service's own judgement
-        found = find(self.tables[req.service], req.method, req.path)
+        nowhere = req.service in STRICT and len(req.path) > 1 and req.path.endswith("/")
+        found = None if nowhere else find(self.tables[req.service], req.method, req.path)
         if found is None:
             return await to_hub(core, req)
         req.row, req.match = found
         telemetry.row.set(req.row.pattern)
-        return await self.handlers[req.row.handler or req.row.kind.value](core, req)
+        answer = await self.handlers[req.row.handler or req.row.kind.value](core, req)
+        if req.version is not None and "openstack-api-version" not in answer.headers:
+            answer.headers |= versions.spoken(req.service, req.version)  # what was computed here says its version too
+        return answer
 
     async def _administer(self, req: Request, token: str | None) -> Response:
         """Our own API is nobody else's to judge."""

@@ -11,6 +11,8 @@ from urllib.parse import parse_qsl, unquote
 
 from cascade.model.errors import WEBOB, Fault
 
+STRICT = frozenset({"compute", "volume", "image"})
+"""Services to which ``/servers/`` is not ``/servers`` but unknown."""
 SERVICES = ("identity", "compute", "volume", "network", "image", "cascade")
 
 _DROPPED = frozenset((
@@ -69,8 +71,9 @@ def split_target(target: str) -> tuple[str, str, list[tuple[str, str]]]:
     if any(s in ("", ".", "..") or unquote(s) in (".", "..") for s in segments):
         raise _NotAPath(service)
     params = parse_qsl(query, keep_blank_values=True) if query else []
-    # A trailing slash is kept only on the root of a service or version: elsewhere Nova's and Cinder's routers ignore it.
-    slash = "/" if inner.endswith("/") and len(segments) == 1 and service not in ("", "cascade") else ""
+    # Below the root of a version some routers take a path with a slash at its end for the same path, some for none of theirs.
+    kept = service in STRICT or (len(segments) == 1 and service not in ("", "cascade"))
+    slash = "/" if inner.endswith("/") and kept else ""
     return service, stripped + slash or "/", params
 
 

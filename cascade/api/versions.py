@@ -63,6 +63,14 @@ def is_discovery(service: str, method: str, path: str) -> bool:
     return _ROOTS.fullmatch(path) is not None
 
 
+def spoken(service: str, version: str) -> dict[str, str]:
+    """The headers in which an answer says its microversion, for answers that no service gave as they are."""
+    out = {"openstack-api-version": f"{service} {version}", "vary": "OpenStack-API-Version"}
+    if service == "compute":
+        out |= {"x-openstack-nova-api-version": version, "vary": "OpenStack-API-Version, X-OpenStack-Nova-API-Version"}
+    return out
+
+
 async def discovery(core: Core, service: str, path: str, headers: Mapping[str, str], token: str | None) -> Response:
     """The hub's own document with north links and the common window. The ``token`` goes along: Cinder wants one on /v3."""
     asked = {"Accept": headers.get("accept", "application/json")}

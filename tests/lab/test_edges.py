@@ -84,3 +84,33 @@ def test_nobody_writes_zone_hints_as_tags(clouds: dict[str, Cloud], kind: str) -
     assert c("network", "PUT", f"{path}/tags", {"tags": ["cascade.az.0=paris"]}).status == 400
     assert c("network", "GET", f"{path}.json").json()[one]["tags"] == []
     assert c("network", "DELETE", path + ".json").status == 204
+
+
+@pytest.mark.parametrize(
+    ("service", "path"),
+    [("compute", "/servers/"), ("compute", "/servers/detail/"), ("compute", "/flavors/"), ("compute", "/os-aggregates/"),
+     ("volume", "/volumes/"), ("volume", "/types/"), ("network", "/v2.0/networks/"), ("image", "/v2/images/"), ("identity", "/users/")],
+)  # fmt: skip
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_a_slash_at_the_end(clouds: dict[str, Cloud], method: str, service: str, path: str) -> None:
+    """To some services it is another path, to some it is not."""
+    here, there = (clouds[name](service, method, path) for name in ("cascade-admin", "paris-admin"))
+    assert here.status == there.status
+
+
+@pytest.mark.parametrize(
+    ("service", "version", "path"),
+    [("compute", None, "/limits"), ("compute", "2.60", "/servers/detail"), ("compute", "2.60", "/os-availability-zone"),
+     ("compute", "2.40", "/os-simple-tenant-usage/{project}"), ("compute", "2.1", "/os-quota-sets/{project}"),
+     ("volume", "3.12", "/volumes/summary"), ("volume", None, "/limits"), ("volume", "3.60", "/volumes/detail"),
+     ("volume", "3.60", "/os-availability-zone"), ("volume", "3.60", "/os-quota-sets/{project}?usage=true")],
+)  # fmt: skip
+def test_answers_say_their_version(clouds: dict[str, Cloud], service: str, version: str | None, path: str) -> None:
+    """Also those that no one service gave."""
+    headers = []
+    for name in ("cascade", "paris-demo"):
+        c = clouds[name]
+        got = (c if c.token else c.login())(service, "GET", path.format(project=c.project_id), version=version)
+        assert got.status == 200, got.body
+        headers.append({k: v for k, v in got.headers.items() if k in ("openstack-api-version", "x-openstack-nova-api-version")})
+    assert headers[0] == headers[1]
