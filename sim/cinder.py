@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from sim.cinder_rows import (
+    BACKUP,
+    GROUP,
     SNAPSHOT,
     VOLUME,
     Kind,
@@ -21,9 +23,15 @@ from sim.cinder_rows import (
 )
 from sim.faults import Refused
 from sim.web import Answer, Call, invalid, route
-from sim.world import Cloud, Row, micro
+from sim.world import Cloud, Row, is_uuid, micro
 
 _DELETABLE = ("available", "error", "error_restoring", "error_extending", "error_managing")
+_GIVEN = frozenset({
+    "name", "description", "display_name", "display_description", "size", "availability_zone", "snapshot_id", "source_volid",
+    "imageRef", "image_id", "volume_type", "metadata", "multiattach", "consistencygroup_id", "group_id", "backup_id", "user_id",
+    "project_id", "status", "attach_status", "volume_id", "scheduler_hints", "OS-SCH-HNT:scheduler_hints",
+})  # fmt: skip
+"""What a create may name."""
 _NOT_DELETABLE = (
     "Invalid volume: Volume status must be available or error or error_restoring or error_extending or error_managing and must "
     "not be migrating, attached, belong to a group, have snapshots, awaiting a transfer, or be disassociated from snapshots "
@@ -46,7 +54,7 @@ def versions(call: Call) -> Answer:
     return Answer(300, {"versions": [_version(call)]})
 
 
-@route("volume", "GET", "/v3/", "")
+@route("volume", "GET", "/v3/", "any")
 def version(call: Call) -> Row:
     return {"versions": [_version(call)]}
 
@@ -89,15 +97,16 @@ def show_volume(call: Call, row: Row) -> Row:
     if who.admin:
         doc["migration_status"] = row["migration_status"]
     newer = ((13, "group_id", row["group_id"]), (21, "provider_id", None), (48, "shared_targets", False),
-             (48, "service_uuid", row["n"] and row["id"]), (61, "cluster_name", None), (63, "volume_type_id", row["type_id"]),
+             (48, "service_uuid", None if call.method == "POST" else row["id"]), (61, "cluster_name", None),
+             (63, "volume_type_id", row["type_id"]),
              (65, "consumes_quota", row["consumes_quota"]))  # fmt: skip
     doc |= {
         name: value for low, name, value in newer if call.since(low) and (who.admin or name not in ("provider_id", "cluster_name"))
     }
+    if call.method != "GET":
+        return doc
     if row["image"]:
         doc["volume_image_metadata"] = row["image"]
-    if call.method == "POST":
-        return doc
     doc["os-vol-tenant-attr:tenant_id"] = row["project_id"]
     if who.admin:
         doc |= {"os-vol-host-attr:host": row["host"], "os-vol-mig-status-attr:migstat": row["migration_status"],
@@ -115,7 +124,7 @@ def show_snapshot(call: Call, row: Row) -> Row:
     for low, name in ((14, "group_snapshot_id"), (41, "user_id"), (65, "consumes_quota")):
         if call.since(low):
             doc[name] = row.get(name, name == "consumes_quota" or None)
-    if call.method == "POST":
+    if call.method != "GET":
         return doc
     return doc | {"os-extended-snapshot-attributes:project_id": row["project_id"],
                   "os-extended-snapshot-attributes:progress": "100%" if row["status"] == "available" else "0%"}  # fmt: skip
@@ -154,6 +163,7 @@ def volume(call: Call, ident: str) -> Row:
 @route("volume", "POST", "/volumes", "member", "volume:create")
 def create(call: Call) -> Answer:
     given = call.body("volume")
+    _check(call, given)
     cloud, who = call.cloud, call.who
     source = next((k for k in ("snapshot_id", "source_volid", "imageRef", "image_id", "backup_id") if given.get(k)), None)
     size = _size(given, source)
@@ -174,6 +184,8 @@ def create(call: Call) -> Answer:
     elif source == "source_volid":
         size = _from(call, VOLUME, given[source], "source volume", size)
         values |= {"source_volid": given[source], "bootable": cloud["volumes"][given[source]]["bootable"]}
+    elif source == "backup_id":
+        size = size or fetch(call, BACKUP, str(given[source]))["size"]
     elif source in ("imageRef", "image_id"):
         values |= _from_image(call, str(given[source]), size)
     kind = type_of(call, given.get("volume_type"))
@@ -182,6 +194,26 @@ def create(call: Call) -> Answer:
     row = new_volume(cloud, who.project_id, who.user_id, size=size, status="creating", name=given.get("name"), **values)
     later(cloud, VOLUME, row, status="available")
     return Answer(202, {"volume": show_volume(call, row)})
+
+
+def _check(call: Call, given: Row) -> None:
+    """What the schema says of a create. Raises Refused 400; 404 for a group that is not there."""
+    unknown = sorted(set(given) - _GIVEN)
+    if unknown:
+        message = f"Additional properties are not allowed ({unknown[0]!r} was unexpected)"
+        raise Refused(400, f"Invalid input for field/attribute volume. Value: {given}. {message}")
+    _check_name(given)
+    for key in ("snapshot_id", "source_volid", "backup_id", "group_id"):
+        if given.get(key) is not None and not is_uuid(given[key]):
+            raise Refused(400, invalid(key, given[key], "is not valid under any of the given schemas"))
+    if given.get("group_id"):
+        fetch(call, GROUP, given["group_id"])
+
+
+def _check_name(given: Row) -> None:
+    for key in ("name", "description", "display_name", "display_description"):
+        if isinstance(given.get(key), str) and len(given[key]) > 255:
+            raise Refused(400, f"Invalid input received: {key} has {len(given[key])} characters, more than 255.")
 
 
 def _size(given: Row, source: str | None) -> int:
@@ -243,8 +275,10 @@ def _renamed(call: Call, kind: Kind, ident: str) -> Row:
     chosen = {k: v for k, v in wanted.items() if k in ("name", "description")}
     if "metadata" in wanted:
         chosen["metadata"] = metadata(wanted)
-    if not chosen:
-        raise Refused(400, "At least one of 'name', 'description', 'metadata' must be given.")
+    _check_name(given)
+    if not chosen and call.since(53):
+        raise Refused(400, f"Invalid input for field/attribute {kind.one}. Value: {given}. {given} is not valid under any of the "
+                           "given schemas")  # fmt: skip
     touch(call.cloud, row, **chosen)
     return row
 
@@ -332,54 +366,3 @@ def delete_snapshot(call: Call, ident: str) -> Answer:
         raise Refused(400, "Invalid snapshot: Snapshot status must be available or error, and not part of a group snapshot.")
     vanish(call.cloud, SNAPSHOT, row)
     return Answer(202)
-
-
-def _register(kind: Kind) -> None:
-    """Metadata of volumes and snapshots: the same five calls."""
-    at = f"/{kind.many}/{{ident}}/metadata"
-    words = kind.name if kind is VOLUME else "Snapshot"
-
-    @route("volume", "GET", at)
-    def read(call: Call, ident: str) -> Row:
-        return {"metadata": fetch(call, kind, ident)["metadata"]}
-
-    @route("volume", "POST", at, "member", f"volume:create_{kind.one}_metadata")
-    def add(call: Call, ident: str) -> Row:
-        row = fetch(call, kind, ident)
-        touch(call.cloud, row, metadata=row["metadata"] | metadata({"metadata": call.body("metadata")}))
-        return {"metadata": row["metadata"]}
-
-    @route("volume", "PUT", at, "member", f"volume:update_{kind.one}_metadata")
-    def replace(call: Call, ident: str) -> Row:
-        row = fetch(call, kind, ident)
-        touch(call.cloud, row, metadata=metadata({"metadata": call.body("metadata")}))
-        return {"metadata": row["metadata"]}
-
-    def item(call: Call, ident: str, key: str) -> Row:
-        row = fetch(call, kind, ident)
-        if key not in row["metadata"]:
-            raise Refused(404, f"{words} {ident} has no metadata with key {key}.")
-        return row
-
-    @route("volume", "GET", at + "/{key}")
-    def one(call: Call, ident: str, key: str) -> Row:
-        return {"meta": {key: item(call, ident, key)["metadata"][key]}}
-
-    @route("volume", "PUT", at + "/{key}", "member", f"volume:update_{kind.one}_metadata")
-    def put(call: Call, ident: str, key: str) -> Row:
-        row = fetch(call, kind, ident)
-        given = metadata({"metadata": call.body("meta")})
-        if key not in given:
-            raise Refused(400, "Request body and URI mismatch")
-        touch(call.cloud, row, metadata=row["metadata"] | {key: given[key]})
-        return {"meta": {key: given[key]}}
-
-    @route("volume", "DELETE", at + "/{key}", "member", f"volume:delete_{kind.one}_metadata")
-    def drop(call: Call, ident: str, key: str) -> Answer:
-        row = item(call, ident, key)
-        touch(call.cloud, row, metadata={k: v for k, v in row["metadata"].items() if k != key})
-        return Answer(200)
-
-
-for _kind in (VOLUME, SNAPSHOT):
-    _register(_kind)

@@ -21,7 +21,7 @@ from sim.cinder_rows import (
     type_of,
     vanish,
 )
-from sim.faults import Refused
+from sim.faults import WEBOB_404, Refused
 from sim.web import Answer, Call, invalid, route
 from sim.world import Row, micro
 
@@ -71,8 +71,18 @@ def _retype(call: Call, row: Row, given: Any) -> Answer:
     return ACCEPTED
 
 
+_STATUSES = (
+    "creating", "available", "deleting", "error", "error_deleting", "error_managing", "managing", "attaching", "in-use",
+    "detaching", "maintenance", "restoring-backup", "error_restoring", "reserved", "awaiting-transfer", "backing-up",
+    "error_backing-up", "error_extending", "downloading", "uploading", "retyping", "extending",
+)  # fmt: skip
+
+
 def _reset(call: Call, row: Row, given: Any) -> Answer:
     administrator(call, f"{_ADMIN}:reset_status")
+    status = (given or {}).get("status", "available")
+    if status not in _STATUSES:
+        raise Refused(400, f"Volume status: {status} is invalid, valid statuses are: {_STATUSES}.")
     known = {"status": "status", "migration_status": "migration_status", "attach_status": "attach_status"}
     wanted = {known[k]: v for k, v in (given or {}).items() if k in known}
     if not wanted:
@@ -88,7 +98,9 @@ def _force_delete(call: Call, row: Row, _: Any) -> Answer:
 
 
 def _bootable(call: Call, row: Row, given: Any) -> Answer:
-    touch(call.cloud, row, bootable=str((given or {}).get("bootable")).lower() == "true")
+    if "bootable" not in (given or {}):
+        raise Refused(400, f"Invalid input for field/attribute os-set_bootable. Value: {given}. 'bootable' is a required property")
+    touch(call.cloud, row, bootable=str(given["bootable"]).lower() == "true")
     return DONE
 
 
@@ -246,7 +258,9 @@ def _action(call: Call) -> tuple[str, Any]:
 def act(call: Call, ident: str) -> Answer:
     name, given = _action(call)
     since, do = VOLUME_ACTIONS.get(name, (1000, None))
-    if do is None or not call.since(since):
+    if do is not None and not call.since(since):
+        raise Refused(404, WEBOB_404)
+    if do is None:
         raise Refused(400, f"There is no such action: {name}. Verify the request body and Content-Type header and try again.")
     return do(call, fetch(call, VOLUME, ident), given) or ACCEPTED
 
@@ -295,6 +309,8 @@ def attachment(call: Call, ident: str) -> Row:
 @route("volume", "POST", "/attachments", "member", "volume:attachment_create", low=27)
 def attach(call: Call) -> Row:
     given = call.body("attachment")
+    if not given.get("volume_uuid"):
+        raise Refused(400, f"Invalid input for field/attribute attachment. Value: {given}. 'volume_uuid' is a required property")
     volume = fetch(call, VOLUME, str(given.get("volume_uuid")))
     if volume["status"] not in ("available", "reserved") and not volume["multiattach"]:
         raise Refused(400, f"Invalid volume: Volume {volume['id']} status must be available or downloading to reserve, but the "

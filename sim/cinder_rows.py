@@ -97,7 +97,7 @@ def _mine(call: Call, kind: Kind) -> list[Row]:
 
 def _matches(call: Call, kind: Kind, row: Row) -> bool:
     for name, value in call.query:
-        if name in _ALWAYS or name == "project_id":
+        if (name in _ALWAYS and (name != "with_count" or call.since(45))) or name == "project_id":
             continue
         exact = name.rstrip("~")
         if exact not in kind.filters:
@@ -165,10 +165,10 @@ def _number(call: Call, name: str) -> int | None:
 
 def links(call: Call, kind: Kind, ident: str) -> list[Row]:
     """Self and bookmark."""
-    root, project = call.cloud.url("volume"), call.who.project_id
+    root, project = call.cloud.url("volume"), f"{call.url_project}/" if call.url_project else ""
     return [
-        {"rel": "self", "href": f"{root}/v3/{project}/{kind.many}/{ident}"},
-        {"rel": "bookmark", "href": f"{root}/{project}/{kind.many}/{ident}"},
+        {"rel": "self", "href": f"{root}/v3/{project}{kind.many}/{ident}"},
+        {"rel": "bookmark", "href": f"{root}/{project}{kind.many}/{ident}"},
     ]
 
 

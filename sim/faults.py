@@ -63,7 +63,7 @@ def render(service: str, fault: Refused, accept: str) -> Rendered:
     status, message = fault.status, fault.message
     doc: Any
     if fault.plain or service == "image":
-        return _webob(status, message, accept, fault.headers)
+        return _webob(status, message, accept if service != "identity" else "text/html", fault.headers)
     content = "application/json"
     if service == "identity":
         doc = {"error": {"code": status, "message": message or UNAUTHENTICATED, "title": phrase(status)}}
@@ -78,7 +78,10 @@ def render(service: str, fault: Refused, accept: str) -> Rendered:
             ]
         }
     else:
-        doc = {_NOVA.get(status, "computeFault"): {"code": status, "message": message}}
+        words = {"code": status, "message": message}
+        if service == "volume" and "Retry-After" in fault.headers:
+            words["retryAfter"] = fault.headers["Retry-After"]
+        doc = {_NOVA.get(status, "computeFault"): words}
         content = "application/json; charset=UTF-8" if service == "compute" else content
     return status, json.dumps(doc).encode(), {"Content-Type": content, **fault.headers}
 

@@ -125,7 +125,11 @@ def _list(kind: Kind, call: Call) -> Row:
         elif not call.who.admin:
             forbid(call, f"identity:list_{kind.many}")
     rows = [r for r in call.cloud[kind.many].values() if _matches(kind, r, call) and domain in (None, r.get("domain_id"))]
-    return collection(call, kind.many, [show(call.cloud, kind, r) for r in sorted(rows, key=lambda r: str(r["id"]))])
+    shown = [show(call.cloud, kind, r) for r in sorted(rows, key=lambda r: str(r["id"]))]
+    limit = call.get("limit")
+    if limit.isdigit() and 0 < int(limit) < len(shown):
+        return {**collection(call, kind.many, shown[: int(limit)]), "truncated": True}
+    return collection(call, kind.many, shown)
 
 
 def _get(kind: Kind, call: Call, ident: str) -> Row:
@@ -188,7 +192,8 @@ def _update(kind: Kind, call: Call, ident: str) -> Row:
     row |= changed
     if kind.one in ("user", "project") and not row["enabled"]:
         drop_tokens(call.cloud, **{kind.one: ident})
-    return {kind.one: show(call.cloud, kind, row)}
+    more: Row = {"extra": {}} if kind.one == "user" else {}
+    return {kind.one: {**show(call.cloud, kind, row), **more}}
 
 
 def _delete(kind: Kind, call: Call, ident: str) -> Answer:

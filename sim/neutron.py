@@ -81,6 +81,8 @@ def _list(kind: Kind, call: Call) -> Row:
             raise missing(kind, marker)
         rows = rows[at + 1 :]
     limit = call.get("limit")
+    if limit and not limit.isdigit():
+        raise bad(f"Bad limit request: Limit must be an integer 0 or greater and not '{limit}'.", "BadRequest")
     if limit.isdigit() and int(limit) > 0:
         more = len(rows) > int(limit)
         rows = rows[: int(limit)]
@@ -235,7 +237,7 @@ def one_tag(call: Call, many: str, ident: str, tag: str) -> Answer:
     row = _tagged(call, many, ident, call.method != "GET")
     if call.method == "PUT":
         row["tags"] = sorted({*row["tags"], tag})
-        return Answer(201)
+        return Answer(201, None, stream=b"null", headers={"Content-Type": "application/json"})
     if tag not in row["tags"]:
         raise Refused(404, f"Tag {tag} could not be found.", kind="TagNotFound")
     if call.method == "DELETE":
@@ -264,9 +266,8 @@ def _extension(alias: str) -> Row:
 
 @route("network", "GET", "/v2.0/extensions", "any")
 def extensions(call: Call) -> Row:
-    wanted = [f for v in call.values("fields") for f in v.split(",")]
-    rows = [_extension(a) for a in aliases(call.cloud)]
-    return {"extensions": [{k: v for k, v in r.items() if not wanted or k in wanted} for r in rows]}
+    """``fields`` does not matter here."""
+    return {"extensions": [_extension(a) for a in aliases(call.cloud)]}
 
 
 @route("network", "GET", "/v2.0/extensions/{alias}", "any")

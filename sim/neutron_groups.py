@@ -93,7 +93,14 @@ def _show(call: Call, row: Row, doc: Row) -> None:
     times = [
         {"created_at": zulu(r["created_at"]), "updated_at": zulu(r["updated_at"]), "tenant_id": r["project_id"]} for r in rules
     ]
-    doc["security_group_rules"] = [{**r, **t} for r, t in zip(rules, times, strict=True)]
+    listed = call.method == "GET" and "/" not in call.path.removeprefix("/v2.0/")
+    more: Row = {"standard_attr_id": 1} | ({"belongs_to_default_sg": None} if listed else {})
+    doc["security_group_rules"] = [{**r, **t, **more} for r, t in zip(rules, times, strict=True)]
+
+
+@hook("security_group_rule", "show")
+def _show_rule(call: Call, row: Row, doc: Row) -> None:
+    doc.pop("tags")
 
 
 @hook("security_group_rule", "create")
@@ -156,6 +163,12 @@ def _rule_deleted(call: Call, row: Row, given: Row) -> None:
 @hook("address_group", "create")
 def _addresses(call: Call, row: Row, given: Row) -> None:
     row["addresses"] = sorted({str(network_of(a, "addresses")) for a in row["addresses"]})
+
+
+@hook("address_group", "show")
+def _show_addresses(call: Call, row: Row, doc: Row) -> None:
+    doc.pop("tags")
+    doc.pop("shared")
 
 
 @hook("address_group", "delete")

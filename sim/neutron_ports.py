@@ -6,6 +6,7 @@ import ipaddress
 
 from sim.faults import Refused
 from sim.neutron_core import bad, bump, conflict, fetch, hook, missing, owned
+from sim.neutron_extensions import aliases
 from sim.neutron_groups import default_group
 from sim.neutron_ipam import default_pools, give, give_back, network_of, new_mac, slaac, used
 from sim.neutron_tables import AUTO_DELETED, KINDS
@@ -39,8 +40,6 @@ def _network(call: Call, row: Row, given: Row) -> None:
         raise conflict("VlanIdInUse", message)
     row["mtu"] = row["mtu"] or (1442 if kind == "geneve" else 1500)
     row.pop("segments")
-    if call.cloud.hub:
-        row.pop("qinq")
 
 
 def check_zones(row: Row) -> None:
@@ -55,8 +54,11 @@ def _show_network(call: Call, row: Row, doc: Row) -> None:
     doc |= {"subnets": subnets, "availability_zones": [], "ipv4_address_scope": None, "ipv6_address_scope": None}
     if not call.cloud.hub:
         doc["l2_adjacency"] = True
-    if not row["router:external"]:
+    if not row["router:external"] and call.method != "POST":
         doc.pop("is_default", None)
+    for name, alias in (("qinq", "qinq"), ("vlan_transparent", "vlan-transparent")):
+        if alias not in aliases(call.cloud):
+            doc.pop(name, None)
     doc["shared"] = bool(row["shared"]) or any(
         r["object_id"] == row["id"] and r["action"] == "access_as_shared" and r["target_tenant"] in ("*", call.who.project_id)
         for r in call.cloud["rbac_policies"].values()
@@ -190,6 +192,8 @@ def _update_subnet(call: Call, row: Row, given: Row) -> None:
 @hook("subnet", "show")
 def _show_subnet(call: Call, row: Row, doc: Row) -> None:
     doc["router:external"] = call.cloud["networks"][row["network_id"]]["router:external"]
+    if call.who.admin and not call.cloud.hub:
+        doc["segment_id"] = None
 
 
 @hook("subnet", "delete")

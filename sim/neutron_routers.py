@@ -142,10 +142,10 @@ def _router_of(call: Call, ident: str, rule: str) -> Row:
     return row
 
 
-def _interface(row: Row, port: Row, subnet_id: str) -> Row:
-    return {"id": row["id"], "project_id": row["project_id"], "port_id": port["id"], "network_id": port["network_id"],
-            "subnet_id": subnet_id, "subnet_ids": [f["subnet_id"] for f in port["fixed_ips"]],
-            "tenant_id": row["project_id"]}  # fmt: skip
+def _interface(cloud: Cloud, row: Row, port: Row, subnet_id: str) -> Row:
+    return {"id": row["id"], "project_id" if cloud.newest else "tenant_id": row["project_id"], "port_id": port["id"],
+            "network_id": port["network_id"], "subnet_id": subnet_id,
+            "subnet_ids": [f["subnet_id"] for f in port["fixed_ips"]]}  # fmt: skip
 
 
 @route("network", "PUT", "/v2.0/routers/{ident}/add_router_interface", "any")
@@ -177,7 +177,7 @@ def add_interface(call: Call, ident: str) -> Row:
         network = cloud["networks"][subnet["network_id"]]
         port = _system_port(call, network, row["project_id"], row, INTERFACE, fixed)
     bump(cloud, row)
-    return _interface(row, port, subnet_id)
+    return _interface(cloud, row, port, subnet_id)
 
 
 def _no_overlap(cloud: Cloud, mine: list[str], subnet: Row, router: Row) -> None:
@@ -202,7 +202,7 @@ def remove_interface(call: Call, ident: str) -> Row:
             if any(x["subnet_id"] in subnets for f in held for x in cloud["ports"][f["port_id"]]["fixed_ips"]):
                 text = f"Router interface for subnet {subnets[0]} on router {row['id']} cannot be deleted, as it is required by "
                 raise conflict("RouterInterfaceInUseByFloatingIP", text + "one or more floating IPs.")
-            answer = _interface(row, port, subnets[0])
+            answer = _interface(cloud, row, port, subnets[0])
             remove_port(cloud, port)
             bump(cloud, row)
             return answer

@@ -45,7 +45,7 @@ KINDS: dict[str, Kind] = {
             "status": _("", "ACTIVE"), "shared": _("cup", False, "bool"), "router:external": _("cup", False, "bool"),
             "is_default": _("cup", False, "bool"), "availability_zone_hints": _ZONES,
             "port_security_enabled": _("cu", True, "bool"), "qos_policy_id": _("cu"), "dns_domain": _("cu", "", "str"),
-            "vlan_transparent": _("c"), "provider:network_type": _("cuph"), "provider:physical_network": _("cuph"),
+            "vlan_transparent": _("c", False), "provider:network_type": _("cuph"), "provider:physical_network": _("cuph"),
             "provider:segmentation_id": _("cuph"), "segments": _("cuph"), "qinq": _("c", False),
         }, ("NetworkNotFound", "Network {} could not be found.")),
         Kind("subnet", "subnets", "subnets", {

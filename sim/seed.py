@@ -113,7 +113,7 @@ def _networks(cloud: Cloud) -> None:
         **base, "id": network, "name": "public", "admin_state_up": True, "mtu": 1500, "status": "ACTIVE", "shared": False,
         "router:external": True, "is_default": True, "provider:network_type": "flat", "provider:physical_network": "public",
         "provider:segmentation_id": None, "availability_zone_hints": [], "port_security_enabled": True, "qos_policy_id": None,
-        "dns_domain": "", "vlan_transparent": None,
+        "dns_domain": "", "vlan_transparent": False, "qinq": False,
     }  # fmt: skip
     cloud["subnets"][subnet] = {
         **base, "id": subnet, "name": "public", "network_id": network, "ip_version": 4, "cidr": EXTERNAL, "enable_dhcp": False,

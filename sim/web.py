@@ -153,7 +153,7 @@ def find(call: Call) -> tuple[Route, dict[str, str]]:
     if later is not None:  # it is there, in another microversion
         raise Refused(404, WEBOB_404)
     others = [m for (s, m), rows in _ROUTES.items() if s == call.service and any(r.pattern.match(call.path) for r in rows)]
-    if others and call.method not in others and call.service not in ("network", "compute"):
+    if others and call.method not in others and call.service not in ("volume", "compute"):
         raise Refused(405, "The method specified is not allowed for this resource.", plain=call.service == "image")
     raise Refused(404, WEBOB_404, plain=call.service not in ("network", "placement"))
 
