@@ -16,6 +16,7 @@ from sim.cinder_rows import (
     links,
     listing,
     new,
+    required,
     times,
     touch,
     type_of,
@@ -328,8 +329,7 @@ def snapshot(call: Call, ident: str) -> Row:
 @route("volume", "POST", "/snapshots", "member", "volume:create_snapshot")
 def create_snapshot(call: Call) -> Answer:
     given = call.body("snapshot")
-    if not given.get("volume_id"):
-        raise Refused(400, f"Invalid input for field/attribute snapshot. Value: {given}. 'volume_id' is a required property")
+    required(given, "snapshot", "volume_id")
     volume = fetch(call, VOLUME, str(given["volume_id"]))
     forced = str(given.get("force", "")).lower() == "true" or call.since(66)
     if volume["status"] != "available" and not (forced and volume["status"] == "in-use"):

@@ -17,6 +17,7 @@ from sim.cinder_rows import (
     later,
     listing,
     new,
+    required,
     touch,
     type_of,
     vanish,
@@ -98,8 +99,7 @@ def _force_delete(call: Call, row: Row, _: Any) -> Answer:
 
 
 def _bootable(call: Call, row: Row, given: Any) -> Answer:
-    if "bootable" not in (given or {}):
-        raise Refused(400, f"Invalid input for field/attribute os-set_bootable. Value: {given}. 'bootable' is a required property")
+    required(given or {}, "os-set_bootable", "bootable")
     touch(call.cloud, row, bootable=str(given["bootable"]).lower() == "true")
     return DONE
 
@@ -168,9 +168,7 @@ def _connect(call: Call, row: Row, _: Any) -> Answer:
 
 def _upload(call: Call, row: Row, given: Any) -> Answer:
     given = given or {}
-    if not given.get("image_name"):
-        raise Refused(400, f"Invalid input for field/attribute os-volume_upload_image. Value: {given}. 'image_name' is a required "
-                           "property")  # fmt: skip
+    required(given, "os-volume_upload_image", "image_name")
     forced = str(given.get("force", "")).lower() == "true"
     if row["status"] != "available" and not (forced and row["status"] == "in-use"):
         raise Refused(400, "Invalid volume: Volume status must be available/in-use.")
@@ -309,8 +307,7 @@ def attachment(call: Call, ident: str) -> Row:
 @route("volume", "POST", "/attachments", "member", "volume:attachment_create", low=27)
 def attach(call: Call) -> Row:
     given = call.body("attachment")
-    if not given.get("volume_uuid"):
-        raise Refused(400, f"Invalid input for field/attribute attachment. Value: {given}. 'volume_uuid' is a required property")
+    required(given, "attachment", "volume_uuid")
     volume = fetch(call, VOLUME, str(given.get("volume_uuid")))
     if volume["status"] not in ("available", "reserved") and not volume["multiattach"]:
         raise Refused(400, f"Invalid volume: Volume {volume['id']} status must be available or downloading to reserve, but the "

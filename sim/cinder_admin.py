@@ -11,6 +11,7 @@ from sim.cinder_rows import (
     SNAPSHOT,
     VOLUME,
     administrator,
+    fetch,
     limits,
     quota_names,
     used,
@@ -156,6 +157,20 @@ def hosts(call: Call) -> Row:
     ]}  # fmt: skip
 
 
+@route("volume", "GET", "/os-hosts/{host}", "admin", "volume_extension:hosts")
+def one_host(call: Call, host: str) -> Row:
+    rows = [v for v in call.cloud["volumes"].values() if v["host"].startswith(f"{host}#")]
+    if host not in [s["host"] for s in _services(call)]:
+        raise Refused(404, f"Host {host} could not be found.")
+    snapshots = [s for v in rows for s in call.cloud["snapshots"].values() if s["volume_id"] == v["id"]]
+    counts = {
+        "volume_count": str(len(rows)), "total_volume_gb": str(sum(v["size"] for v in rows)), "snapshot_count": str(len(snapshots)),
+        "total_snapshot_gb": str(sum(s["size"] for s in snapshots)),
+    }  # fmt: skip
+    projects = sorted({v["project_id"] for v in rows})
+    return {"host": [{"resource": {"host": host, "project": p, **counts}} for p in ("(total)", *projects)]}
+
+
 @route("volume", "GET", "/scheduler-stats/get_pools", "admin", "scheduler_extension:scheduler_stats:get_pools")
 def pools(call: Call) -> Row:
     cloud, found = call.cloud, []
@@ -184,8 +199,33 @@ def capabilities(call: Call, host: str) -> Row:
     return {
         "namespace": f"OS::Storage::Capabilities::{host}", "vendor_name": "lab", "volume_backend_name": name, "pool_name": None,
         "driver_version": "1.0", "storage_protocol": "file", "display_name": None, "description": None, "visibility": None,
-        "replication_targets": [], "properties": {},
+        "replication_targets": [],
+        "properties": {
+            name: {"title": title, "description": title, "type": "boolean"}
+            for name, title in (("thin_provisioning", "Thin Provisioning"), ("compression", "Compression"), ("qos", "QoS"),
+                                ("replication_enabled", "Replication"))
+        },
     }  # fmt: skip
+
+
+def _manageable(path: str, low: int, what: str) -> None:
+    """Volumes and snapshots at a backend that Cinder does not know: these backends cannot say."""
+
+    @route("volume", "GET", f"/{path}", "admin", f"{what}:list_manageable", low=low)
+    @route("volume", "GET", f"/{path}/detail", "admin", f"{what}:list_manageable", low=low)
+    def listed(call: Call) -> Row:
+        raise Refused(500, "The server has either erred or is incapable of performing the requested operation.")
+
+    @route("volume", "POST", f"/{path}", "admin", f"{what}:manage", low=low)
+    def manage(call: Call) -> Row:
+        if "volume" in path:
+            raise Refused(400, f"Host '{call.body('volume').get('host')}' not found")
+        fetch(call, VOLUME, str(call.body("snapshot").get("volume_id")))
+        raise Refused(500, "The server has either erred or is incapable of performing the requested operation.")
+
+
+for _path, _low in (("manageable_volumes", 8), ("manageable_snapshots", 8), ("os-volume-manage", 0), ("os-snapshot-manage", 0)):
+    _manageable(_path, _low, "volume_extension" if "volume" in _path else "snapshot_extension")
 
 
 @route("volume", "GET", "/extensions")

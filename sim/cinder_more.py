@@ -20,6 +20,7 @@ from sim.cinder_rows import (
     links,
     listing,
     new,
+    required,
     times,
     touch,
     type_of,
@@ -70,6 +71,7 @@ def backup(call: Call, ident: str) -> Row:
 @route("volume", "POST", "/backups", "member", "backup:create")
 def create_backup(call: Call) -> Answer:
     given = call.body("backup")
+    required(given, "backup", "volume_id")
     volume = fetch(call, VOLUME, str(given.get("volume_id")))
     forced = str(given.get("force", "")).lower() == "true"
     if volume["status"] != "available" and not (forced and volume["status"] == "in-use"):
@@ -155,6 +157,7 @@ def _transfers(path: str, low: int) -> None:
     @route("volume", "POST", f"/{path}", "member", "volume:create_transfer", low=low)
     def create(call: Call) -> Answer:
         given = call.body("transfer")
+        required(given, "transfer", "volume_id")
         volume = fetch(call, VOLUME, str(given.get("volume_id")))
         if volume["status"] != "available":
             raise Refused(400, "Invalid volume: status must be available")
@@ -244,6 +247,7 @@ def _new_group(call: Call, given: Row, **values: object) -> Row:
 @route("volume", "POST", "/groups", "member", "group:create", low=13)
 def create_group(call: Call) -> Answer:
     given = call.body("group")
+    required(given, "group", "group_type", "volume_types")
     wanted = str(given.get("group_type"))
     kind = next((t for t in call.cloud["group_types"].values() if wanted in (t["id"], t["name"])), None)
     if kind is None:
@@ -274,6 +278,8 @@ def create_group_from(call: Call) -> Answer:
 @route("volume", "PUT", "/groups/{ident}", "member", "group:update", low=13)
 def update_group(call: Call, ident: str) -> Answer:
     row, given = fetch(call, GROUP, ident), call.body("group")
+    if not given:
+        raise Refused(400, "Invalid input for field/attribute group. Value: {}. {} is not valid under any of the given schemas")
     for key, group_id in (("add_volumes", ident), ("remove_volumes", None)):
         for v in (given.get(key) or "").split(","):
             if v:
@@ -328,7 +334,11 @@ def group_snapshot(call: Call, ident: str) -> Row:
 @route("volume", "POST", "/group_snapshots", "member", "group:create_group_snapshot", low=14)
 def create_group_snapshot(call: Call) -> Answer:
     given = call.body("group_snapshot")
-    source = fetch(call, GROUP, str(given.get("group_id")))
+    required(given, "group_snapshot", "group_id")
+    source = fetch(call, GROUP, str(given["group_id"]))
+    if not _volumes_of(call, source["id"]):
+        raise Refused(400, "Invalid Group: Source group cannot be empty or in 'creating' or 'updating' state. No group snapshot "
+                           "will be created.")  # fmt: skip
     row = new(
         call.cloud, GROUP_SNAPSHOT, call.who.project_id, call.who.user_id, name=given.get("name"),
         description=given.get("description"), group_id=source["id"], group_type=source["group_type"], status="creating",

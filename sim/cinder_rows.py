@@ -49,6 +49,7 @@ GROUP_SNAPSHOT = Kind("group_snapshot", "group_snapshots", "GroupSnapshot", "gro
 MESSAGE = Kind(
     "message", "messages", "Message", "messages", ("resource_uuid", "resource_type", "event_id", "request_id", "message_level")
 )
+QOS = Kind("qos_specs", "qos-specs", "QoS specs", "qos_specs")
 _ALWAYS = ("limit", "marker", "offset", "sort", "sort_key", "sort_dir", "all_tenants", "with_count", "fields")
 
 
@@ -268,6 +269,13 @@ def check_quota(call: Call, wanted: dict[str, int]) -> None:
         if n > 0 and most.get(name, -1) >= 0 and have[name] + n > most[name]:
             words = _OVER.get(name, _OVER["gigabytes"])
             raise Refused(413, words.format(name=name, limit=most[name], asked=n, have=have[name]), headers={"Retry-After": "0"})
+
+
+def required(given: Row, what: str, *names: str) -> None:
+    """Raises Refused 400 for a body that lacks one of ``names``."""
+    for name in names:
+        if given.get(name) is None:
+            raise Refused(400, f"Invalid input for field/attribute {what}. Value: {given}. {name!r} is a required property")
 
 
 def administrator(call: Call, rule: str) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from sim.cinder_rows import QOS, links
 from sim.faults import Refused
 from sim.web import Answer, Call, forbid, invalid, route
-from sim.world import Row, new_id
+from sim.world import Row, micro, new_id
 
 _EXTRA = "volume_extension"
 
@@ -74,17 +75,20 @@ def create_type(call: Call) -> Row:
         "extra_specs": dict(given.get("extra_specs") or {}), "qos_specs_id": None, "access": [], "encryption": None,
     }  # fmt: skip
     call.cloud["volume_types"][row["id"]] = row
-    return {"volume_type": _show(call, row)}
+    return {"volume_type": {k: v for k, v in _show(call, row).items() if k != "qos_specs_id"}}
 
 
 @route("volume", "PUT", "/types/{ident}")
 def update_type(call: Call, ident: str) -> Row:
     _manage(call, "type_update")
     row, given = _type(call, ident), call.body("volume_type")
+    if not {"name", "description", "is_public"} & set(given):
+        raise Refused(400, "Specify volume type name, description, is_public or a combination thereof.")
     row |= {k: given[k] for k in ("name", "description") if given.get(k) is not None}
     if "is_public" in given:
         row["public"] = str(given["is_public"]).lower() == "true"
-    return {"volume_type": _show(call, row)}
+    shown = ("id", "name", "is_public", "description", "extra_specs")
+    return {"volume_type": {k: v for k, v in _show(call, row).items() if k in shown}}
 
 
 @route("volume", "DELETE", "/types/{ident}")
@@ -137,7 +141,8 @@ def encryption(call: Call, ident: str) -> Row:
 def encrypt(call: Call, ident: str) -> Row:
     _manage(call, "volume_type_encryption:create")
     row, given = _type(call, ident), call.body("encryption")
-    row["encryption"] = {"volume_type_id": ident, "encryption_id": new_id(), "deleted": False, **given}
+    base: Row = {"cipher": None, "key_size": None, "created_at": micro(call.cloud.now()), "updated_at": None, "deleted_at": None}
+    row["encryption"] = {**base, "volume_type_id": ident, "encryption_id": new_id(), "deleted": False, **given}
     return {"encryption": {**given, "volume_type_id": ident, "encryption_id": row["encryption"]["encryption_id"]}}
 
 
@@ -156,11 +161,11 @@ def _specs(table: str, path: str, key: str, fetch: Any, rule: str) -> None:
         return {key: fetch(call, ident)[key]}
 
     @route("volume", "POST", path)
-    def add(call: Call, ident: str) -> Row:
+    def add(call: Call, ident: str) -> Answer:
         _manage(call, f"{rule}:create")
         given = call.body(key)
         fetch(call, ident)[key] |= given
-        return {key: given}
+        return Answer(200 if key == "extra_specs" else 202, {key: given})
 
     @route("volume", "GET", path + "/{name}")
     def one(call: Call, ident: str, name: str) -> Row:
@@ -218,6 +223,8 @@ def group_type(call: Call, ident: str) -> Row:
 def create_group_type(call: Call) -> Answer:
     _manage(call, "group:group_types:create")
     given = call.body("group_type")
+    if any(r["name"] == given.get("name") for r in call.cloud["group_types"].values()):
+        raise Refused(409, f"Group Type {given['name']} already exists.")
     row: Row = {
         "id": new_id(), "name": given.get("name"), "description": given.get("description"), "public": given.get("is_public", True),
         "access": [], "group_specs": dict(given.get("group_specs") or {}),
@@ -249,6 +256,10 @@ def _qos(call: Call, ident: str, rule: str) -> Row:
     return row
 
 
+def _one_qos(call: Call, row: Row) -> Row:
+    return {"qos_specs": row, "links": links(call, QOS, row["id"])}
+
+
 @route("volume", "GET", "/qos-specs")
 def qos_specs(call: Call) -> Row:
     _manage(call, "qos_specs_manage:get_all")
@@ -257,7 +268,7 @@ def qos_specs(call: Call) -> Row:
 
 @route("volume", "GET", "/qos-specs/{ident}")
 def qos_spec(call: Call, ident: str) -> Row:
-    return {"qos_specs": _qos(call, ident, "get")}
+    return _one_qos(call, _qos(call, ident, "get"))
 
 
 @route("volume", "POST", "/qos-specs")
@@ -269,7 +280,7 @@ def create_qos(call: Call) -> Row:
         raise Refused(409, f"QoS Specs {name} already exists.")
     row: Row = {"id": new_id(), "name": name, "consumer": consumer, "specs": given}
     call.cloud["qos_specs"][row["id"]] = row
-    return {"qos_specs": row}
+    return _one_qos(call, row)
 
 
 @route("volume", "PUT", "/qos-specs/{ident}")

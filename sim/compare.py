@@ -165,7 +165,7 @@ class Side:
             headers.setdefault("Content-Type", "application/json")
         url = self.roots[ask.service] + path
         try:
-            async with self.session.request(ask.method, url, data=data, headers=headers) as r:
+            async with self.session.request(ask.method, url, data=data, headers=headers, skip_auto_headers=("Content-Type",)) as r:
                 raw = await r.read()
         except (aiohttp.ClientError, TimeoutError) as e:
             return Got(0, f"no answer: {type(e).__name__}")
@@ -252,12 +252,12 @@ def batches(asks: Iterable[Ask]) -> Iterable[list[tuple[Ask, str]]]:
     batch: list[tuple[Ask, str]] = []
     for ask in asks:
         for version in ask.versions.split() or [""]:
-            if ask.method == "GET" and not ask.keep and not ask.until and len(batch) < AT_ONCE:
+            if ask.reads and len(batch) < AT_ONCE:
                 batch.append((ask, version))
                 continue
             yield batch
             batch = [(ask, version)]
-            if ask.method != "GET" or ask.keep or ask.until:
+            if not ask.reads:
                 yield batch
                 batch = []
     yield batch
@@ -279,7 +279,7 @@ async def compare(name: str = "paris", service: str = "", say: Callable[[str], o
 
         async def run(asks: Iterable[Ask]) -> None:
             nonlocal count
-            wanted = (a for a in asks if service in ("", a.service) or a.method != "GET" or a.keep or a.until)
+            wanted = (a for a in asks if service in ("", a.service) or not a.reads)
             for batch in batches(wanted):
                 for lines in await asyncio.gather(*(one(*b) for b in batch)):
                     count += len(lines)

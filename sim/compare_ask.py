@@ -35,6 +35,11 @@ class Ask:
         return self.call.partition(" ")[0]
 
     @property
+    def reads(self) -> bool:
+        """Whether nothing hangs on it: it may be made together with others, or left out."""
+        return self.method == "GET" and not self.keep and not self.until and "associate" not in self.call
+
+    @property
     def path(self) -> str:
         """Below the service's root."""
         path = self.call.partition(" ")[2]

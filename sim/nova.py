@@ -9,7 +9,7 @@ from sim.hosts import zones
 from sim.neutron_core import bump
 from sim.neutron_ports import bind, remove_port
 from sim.nova_schema import number, unexpected
-from sim.nova_view import STATUS, act, brief, fetch, ports, show, slim, status, touch
+from sim.nova_view import BY_TASK, STATUS, act, brief, fetch, ports, show, slim, status, touch
 from sim.web import Answer, Call, forbid, invalid, next_link, route
 from sim.world import Cloud, Row, parse_time
 
@@ -31,6 +31,14 @@ SORTS = {"created_at": "created_at", "updated_at": "updated_at", "display_name":
          "display_description": "description", "launch_index": "launch_index", "progress": "id", "root_device_name": "id",
          "config_drive": "config_drive", "access_ip_v4": "accessIPv4", "access_ip_v6": "accessIPv6", "auto_disk_config": "id",
          "locked_by": "locked"}  # fmt: skip
+
+
+QUERY = {*COLUMNS, "display_description", "description", "flavor", "image_ref", "kernel_id", "ramdisk_id", "locked_by", "deleted",
+         "root_device_name", "access_ip_v4", "access_ip_v6", "auto_disk_config", "soft_deleted", "type", "format", "sort_key",
+         "sort_dir", "limit", "marker"}  # fmt: skip
+"""What a list may ask for besides, from 2.75 on."""
+BOOLEANS = {"0", "1", "f", "false", "n", "no", "off", "on", "t", "true", "y", "yes"}
+STATUSES = {*STATUS.values(), *BY_TASK.values()}
 
 
 @route("compute", "GET", "/", "")
@@ -101,8 +109,21 @@ def _order(call: Call) -> list[tuple[str, str]]:
     return [*pairs, ("uuid", "asc")]
 
 
+def _known(call: Call) -> None:
+    """Raises Refused 400 for a query that the schema does not allow, 2.75 and later; before, most was ignored."""
+    for k, v in call.query:
+        if k == "all_tenants" and v.lower() not in BOOLEANS:
+            words = ", ".join(repr(b) for b in sorted(BOOLEANS))
+            raise Refused(400, f"Unrecognized value '{v}', acceptable values are: {words}")
+        if call.since(75) and k not in QUERY and k not in PUBLIC_FILTERS | SINCE_83 and not k.startswith("_"):
+            raise Refused(400, f"{k!r} does not match any of the regexes: '^_'")
+        if k == "status" and call.since(38) and v.upper() not in STATUSES:
+            raise Refused(400, "Invalid status value")
+
+
 def _chosen(call: Call) -> list[Row]:
     who, cloud = call.who, call.cloud
+    _known(call)
     everybody = any(k == "all_tenants" and v.lower() not in ("0", "false", "f", "no") for k, v in call.query)
     if everybody and not who.admin:
         forbid(call, f"os_compute_api:servers:{'detail' if call.path.endswith('detail') else 'index'}:get_all_tenants")

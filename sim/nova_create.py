@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ipaddress
 import secrets
 from typing import Any
 
@@ -16,6 +17,7 @@ from sim.neutron_ports import bind
 from sim.neutron_tables import KINDS
 from sim.nova_blocks import attach_now, block_devices
 from sim.nova_quota import check_quota
+from sim.nova_schema import integer
 from sim.nova_view import act, links, touch
 from sim.web import Answer, Call, invalid, route
 from sim.world import Cloud, Row, is_uuid, new_id
@@ -75,6 +77,13 @@ def _schema(call: Call) -> Row:
     return server
 
 
+def _is_address(value: Any) -> bool:
+    try:
+        return bool(ipaddress.ip_address(value))
+    except ValueError:
+        return False
+
+
 def _networks_schema(call: Call, networks: Any) -> None:
     if networks is None or (isinstance(networks, str) and call.since(37) and networks in ("auto", "none")):
         return
@@ -82,6 +91,8 @@ def _networks_schema(call: Call, networks: Any) -> None:
         raise refuse(invalid("networks", networks, "is not valid under any of the given schemas"))
     for n in networks:
         if not isinstance(n, dict) or not ({"uuid", "port"} & set(n)):
+            raise refuse(invalid("networks", networks, "is not valid under any of the given schemas"))
+        if n.get("fixed_ip") is not None and not _is_address(n["fixed_ip"]):
             raise refuse(invalid("networks", networks, "is not valid under any of the given schemas"))
         for k in ("uuid", "port"):
             if n.get(k) is not None and not is_uuid(n[k]):
@@ -91,8 +102,8 @@ def _networks_schema(call: Call, networks: Any) -> None:
 @route("compute", "POST", "/servers", "member", "os_compute_api:servers:create")
 def create(call: Call) -> Answer:
     cloud, server = call.cloud, _schema(call)
-    low = int(server.get("min_count") or 1)
-    high = int(server.get("max_count") or low)
+    low = integer("min_count", server.get("min_count", 1), 1)
+    high = integer("max_count", server.get("max_count", low), 1)
     if low > high:
         raise refuse("min_count must be <= max_count")
     flavor = cloud["flavors"].get(str(server["flavorRef"]).rsplit("/", 1)[-1])

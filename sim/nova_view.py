@@ -97,7 +97,7 @@ def show(call: Call, s: Row, *, detail: bool = False) -> Row:
     if s["image_id"]:
         image = {"id": s["image_id"], "links": links(cloud, "images", s["image_id"], bookmark_only=True)}
         if call.since(98):
-            image["properties"] = s["image_props"]
+            image["properties"] = {k: v for k, v in s["image_props"].items() if k.startswith(("hw_", "img_", "os_"))}
     doc: Row = {
         "accessIPv4": s["accessIPv4"], "accessIPv6": s["accessIPv6"], "addresses": addresses(cloud, s),
         "created": zulu(s["created_at"]), "flavor": flavor_ref(call, s["flavor"]), "hostId": host_id(s["project_id"], s["host"]),
