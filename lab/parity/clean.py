@@ -76,35 +76,46 @@ KINDS = (
 
 
 _DYNAMIC = re.compile(r"\btempest-\w+-\d{6,}")
+_DELETED = re.compile(r" 204 DELETE \S+/v3/(?:projects|users)/([0-9a-f]{32})\b")
+"""An account that the run deleted itself. A site knows it by this id, and may not have noticed."""
 
 
 def beginnings(prefix: str, log: Iterable[str]) -> tuple[str, ...]:
-    """How the names of what a run made begin: with its prefix, or as a dynamic account in its log."""
+    """How the names of what a run made begin: with its prefix, as a dynamic account in its log, or as the id of one."""
     if not prefix:
         raise LabError("a run without a prefix: everything would be its")
-    return tuple(sorted({prefix, *(name for line in log for name in _DYNAMIC.findall(line))}))
+    return tuple(sorted({prefix, *(name for line in log for kind in (_DYNAMIC, _DELETED) for name in kind.findall(line))}))
 
 
-def side(place: State, name: str, starts: tuple[str, ...]) -> None:
-    """Clean up behind a run on a side."""
+def side(place: State, name: str, starts: tuple[str, ...]) -> bool:
+    """Clean up behind a run on a side; whether every cloud that has to do with it could be asked."""
     places = [SIDES[name].account]
     if name == CASCADE:
         places += [f"{HUB.name}-admin", *(f"{site}-admin" for site in SITES if place.cloud(SITES[site]).run.exists())]
-    projects: set[str] = set()
+    known: set[str] = set()
+    complete = True
     for account in places:
-        found = cloud(connect(place, account), starts, projects)
-        if found:
+        connection = connect(place, account)
+        try:
+            connection.authorize()
+        except (SDKException, ClientException) as error:
+            complete = False
+            say(f"{account} does not answer, nothing is cleaned up there: {error}"[:200])
+            continue
+        if found := cloud(connection, starts, known):
             say(f"{account}: removed what was left behind: {', '.join(found)}")
+    return complete
 
 
-def cloud(connection: Any, starts: tuple[str, ...], projects: set[str]) -> list[str]:
+def cloud(connection: Any, starts: tuple[str, ...], known: set[str]) -> list[str]:
     """Clean up at one cloud; what was found, as text.
 
-    ``projects`` gathers the ids of the run's projects, and their names: a site may name a project after the hub's id.
+    ``known`` gathers the ids of the run's projects and users: a site names these after the hub's ids.
     """
-    names = {item.id: item.name for item in _all(connection, "identity", "projects", {})}
-    projects |= {ident for ident, title in names.items() if title.startswith(starts)}
-    owners = {ident for ident, title in names.items() if ident in projects or title in projects}
+    names = {item.id: item.name for kind in ("projects", "users") for item in _all(connection, "identity", kind, {})}
+    starts = (*starts, *known)
+    known |= {ident for ident, title in names.items() if title.startswith(starts)}
+    owners = {ident for ident, title in names.items() if ident in known or title in known}
     found = []
     for kind in KINDS:
         items = [

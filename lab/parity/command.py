@@ -12,13 +12,16 @@ from lab.parity.results import Outcome, Row, compare, load
 from lab.paths import State
 from lab.report import LabError, console, say
 
+ALL = "all"
+"""Every part, one after the other."""
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own command line."""
     actions = parser.add_subparsers(dest="action", required=True)
     run = actions.add_parser("run", help="run a part of Tempest on a side")
-    run.add_argument("--side", required=True, choices=sorted(sides.SIDES))
-    run.add_argument("--part", required=True, action="append", choices=list(PARTS))
+    run.add_argument("--side", action="append", choices=sorted(sides.SIDES), help="default: the direct side, then Cascade")
+    run.add_argument("--part", required=True, action="append", choices=[*PARTS, ALL])
     run.add_argument("--tests", default="", metavar="REGEX", help="of the part, only what this finds")
     run.add_argument("--concurrency", type=int, default=0, help="processes, if not the part's own number")
     contrast = actions.add_parser("compare", help="what passes directly, and what of it through Cascade")
@@ -40,10 +43,10 @@ def command(place: State, args: argparse.Namespace) -> None:
 
 
 def _run(place: State, args: argparse.Namespace) -> None:
-    like = args.side if args.side in sides.DIRECT else args.direct
     (place.root / "parity").mkdir(exist_ok=True)
-    for part in args.part:
-        runs.run(place, args.side, part, like, args.tests, args.concurrency)
+    for part in PARTS if ALL in args.part else args.part:
+        for side in args.side or (args.direct, sides.CASCADE):
+            runs.run(place, side, part, side if side in sides.DIRECT else args.direct, args.tests, args.concurrency)
 
 
 def _compare(place: State, args: argparse.Namespace) -> None:

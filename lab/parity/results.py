@@ -32,6 +32,11 @@ class Outcome:
     reason: str = ""
     """Of a failure the first line, of a skip the reason."""
 
+    @property
+    def away(self) -> bool:
+        """Failed since no API listened: it has failed all the same, but of itself this is no finding about the test."""
+        return self.status is Status.FAIL and "Errno 111" in self.reason
+
 
 @dataclass(frozen=True)
 class Event:

@@ -144,6 +144,10 @@ def _run(place: State, side: Side, like: str, space: Workspace, part: str, concu
     save(space.results, Results(side.name, part, like, versions, kept | outcome))
     total = count(outcome)
     say(f"{space.label}: {total[Status.PASS]} passed, {total[Status.FAIL]} failed, {total[Status.SKIP]} skipped")
+    if away := sum(1 for result in outcome.values() if result.away):
+        say(
+            f"{away} of these found nobody listening: {side.name} was stopped or died meanwhile. What they say about it is nothing else."
+        )
     say(f"results: {space.results}  tracebacks: {space.failures}")
     if not ended:
         raise KeyboardInterrupt
@@ -155,8 +159,8 @@ def sweep(place: State, space: Workspace, side: str) -> None:
     if space.prefix.exists():
         with (space.folder / LOG).open(errors="replace") if (space.folder / LOG).exists() else nullcontext(()) as log:
             starts = clean.beginnings(space.prefix.read_text().strip(), log)
-        clean.side(place, side, starts)
-        space.prefix.unlink()
+        if clean.side(place, side, starts):
+            space.prefix.unlink()  # else the next run of this label tries again
 
 
 def _watch(space: Workspace, venv: Path, expected: list[str], concurrency: int) -> tuple[list[Event], bool]:

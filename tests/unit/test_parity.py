@@ -2,14 +2,16 @@
 
 import argparse
 import configparser
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from lab.config.ini import render
 from lab.parity import command, conf, sides
 from lab.parity import run as runs
-from lab.parity.clean import beginnings, leftover
+from lab.parity.clean import beginnings, cloud, leftover
 from lab.parity.parts import PARTS, class_of, plain, select, service
 from lab.parity.resources import Resources
 from lab.parity.results import Event, Outcome, Results, Row, Status, compare, first_line, load, save, settle
@@ -92,6 +94,12 @@ def test_a_test_that_never_ended_has_failed() -> None:
     assert event(A, "inprogress").outcome == Outcome(Status.FAIL, 1.0, "inprogress")
 
 
+def test_that_nobody_listened_is_seen() -> None:
+    refused = "urllib3.exceptions.MaxRetryError: Failed to establish a new connection: [Errno 111] Connection refused"
+    assert Outcome(Status.FAIL, 0.0, refused).away
+    assert not FAIL.away and not PASS.away
+
+
 def test_a_comparison_counts_what_passes_directly_and_lists_what_is_worse_through_cascade() -> None:
     direct = {A: PASS, B: PASS, C: FAIL, D: SKIP, E: PASS}
     through = {A: PASS, B: FAIL, C: PASS, D: PASS}
@@ -155,6 +163,35 @@ def test_what_a_run_made_is_told_by_its_prefix_its_log_and_its_projects() -> Non
     assert not leftover(starts, set(), None, None)
 
 
+def test_accounts_that_a_run_deleted_are_known_at_sites_by_their_ids() -> None:
+    ident = "c988bce9cb104acc82ffdfb6a779f5ad"
+    line = "Request (X:tearDownClass): {} DELETE http://127.0.0.1:19000/identity/v3/projects/" + ident + " 0.122s"
+    starts = beginnings("t123456", [line.format(204)])
+    assert starts == (ident, "t123456")
+    assert leftover(starts, set(), ident, None)
+    assert beginnings("t123456", [line.format(403)]) == ("t123456",)
+
+
+class Cloud:
+    """Stands for a connection: one user, and one project that is named after an id."""
+
+    def __init__(self) -> None:
+        self.identity = self.compute = self.block_storage = self.image = self.network = self
+        self.deleted: list[str] = []
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        named = {"projects": ("p-here", "p-hub"), "users": ("u-here", "someone")}.get(name)
+        if name.startswith("delete_"):
+            return lambda item, **_: self.deleted.append(item.id)
+        return lambda **_: [SimpleNamespace(id=named[0], name=named[1])] if named else []
+
+
+def test_a_project_of_the_run_is_removed_where_it_is_named_after_its_id() -> None:
+    connection = Cloud()
+    assert cloud(connection, ("t123456",), {"p-hub"}) == ["1 project"]
+    assert connection.deleted == ["p-here"]
+
+
 def test_without_a_prefix_nothing_is_cleaned_up() -> None:
     with pytest.raises(LabError):
         beginnings("", [])
@@ -164,5 +201,6 @@ def test_the_command_line() -> None:
     parser = argparse.ArgumentParser()
     command.arguments(parser)
     args = parser.parse_args(["run", "--side", "cascade", "--part", "image", "--tests", "x"])
-    assert (args.action, args.side, args.part, args.tests, args.direct) == ("run", "cascade", ["image"], "x", "paris")
+    assert (args.action, args.side, args.part, args.tests, args.direct) == ("run", ["cascade"], ["image"], "x", "paris")
+    assert parser.parse_args(["run", "--part", "all"]).side is None
     assert parser.parse_args(["compare", "--direct", "tokyo"]).direct == "tokyo"
