@@ -89,7 +89,8 @@ def test_nobody_writes_zone_hints_as_tags(clouds: dict[str, Cloud], kind: str) -
 @pytest.mark.parametrize(
     ("service", "path"),
     [("compute", "/servers/"), ("compute", "/servers/detail/"), ("compute", "/flavors/"), ("compute", "/os-aggregates/"),
-     ("volume", "/volumes/"), ("volume", "/types/"), ("network", "/v2.0/networks/"), ("image", "/v2/images/"), ("identity", "/users/")],
+     ("volume", "/volumes/"), ("volume", "/types/"), ("network", "/v2.0/networks/"), ("image", "/v2/images/"),
+     ("identity", "/users/")],
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 def test_a_slash_at_the_end(clouds: dict[str, Cloud], method: str, service: str, path: str) -> None:
