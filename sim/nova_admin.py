@@ -255,10 +255,9 @@ def update_aggregate(call: Call, ident: str) -> Row:
     row, given = _find_aggregate(call, ident), fields("aggregate", call.body("aggregate"), (), ("name", "availability_zone"))
     if given.get("name", row["name"]) != row["name"]:
         _free_name(call, given["name"])
-        row["name"] = given["name"]
+        row |= {"name": given["name"], "updated_at": call.cloud.now()}
     if "availability_zone" in given:
         row["metadata"] |= {"availability_zone": given["availability_zone"]}
-    row["updated_at"] = call.cloud.now()
     return _aggregate(call, row)
 
 
@@ -286,7 +285,6 @@ def act_aggregate(call: Call, ident: str) -> Row:
     if verb == "set_metadata":
         given = fields(verb, doc[verb], ("metadata",))["metadata"]
         row["metadata"] = {k: v for k, v in {**row["metadata"], **given}.items() if v is not None}
-        row["updated_at"] = call.cloud.now()
         return _aggregate(call, row)
     host = text("host", fields(verb, doc[verb], ("host",))["host"])
     if verb == "remove_host":
@@ -311,8 +309,15 @@ def act_aggregate(call: Call, ident: str) -> Row:
 # Migrations
 
 
+MIGRATION_FILTERS = {"changes-before", "changes-since", "hidden", "host", "instance_uuid", "limit", "marker", "migration_type",
+                     "project_id", "source_compute", "status", "user_id"}  # fmt: skip
+
+
 @route("compute", "GET", "/os-migrations", "admin", "os_compute_api:os-migrations:index")
 def migrations(call: Call) -> Row:
+    unknown = [k for k, _ in call.query if k not in MIGRATION_FILTERS]
+    if unknown and call.since(75):
+        raise Refused(400, f"Additional properties are not allowed ({unknown[0]!r} was unexpected)")
     rows = sorted(call.cloud["migrations"].values(), key=lambda m: (-m["created_at"], -m["id"]))
     for name in ("status", "instance_uuid", "source_compute", "migration_type", "user_id", "project_id"):
         rows = [m for m in rows if call.get(name) in ("", m[name])]

@@ -276,6 +276,8 @@ def create_keypair(call: Call) -> Answer:
     public, private = given.get("public_key"), None
     if public is None:
         public, private = _generate()
+    if kind == "ssh" and not re.match(r"\S+ AAAA", str(public)):
+        raise Refused(400, "Keypair data is invalid: failed to generate fingerprint")
     if f"{user}/{name}" in call.cloud["keypairs"]:
         raise Refused(409, f"Key pair '{name}' already exists.")
     limit = limits(call.cloud, call.who.project_id)["key_pairs"]

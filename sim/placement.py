@@ -17,7 +17,8 @@ def versions(call: Call) -> Row:
 
 
 def _providers(call: Call) -> list[Row]:
-    return [{"uuid": h["uuid"], "name": h["host"], "generation": 1, "links": []} for h in hosts(call.cloud)]
+    rows = [{"uuid": h["uuid"], "name": h["host"], "generation": 1, "links": []} for h in hosts(call.cloud)]
+    return [r | ({"parent_provider_uuid": None, "root_provider_uuid": r["uuid"]} if call.since(14) else {}) for r in rows]
 
 
 @route("placement", "GET", "/resource_providers", "admin")
