@@ -145,9 +145,7 @@ def _run(place: State, side: Side, like: str, space: Workspace, part: str, concu
     total = count(outcome)
     say(f"{space.label}: {total[Status.PASS]} passed, {total[Status.FAIL]} failed, {total[Status.SKIP]} skipped")
     if away := sum(1 for result in outcome.values() if result.away):
-        say(
-            f"{away} of these found nobody listening: {side.name} was stopped or died meanwhile. What they say about it is nothing else."
-        )
+        say(f"{away} of these found nobody listening: {side.name} was stopped or died; run them again")
     say(f"results: {space.results}  tracebacks: {space.failures}")
     if not ended:
         raise KeyboardInterrupt
