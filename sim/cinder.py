@@ -33,6 +33,7 @@ _GIVEN = frozenset({
     "project_id", "status", "attach_status", "volume_id", "scheduler_hints", "OS-SCH-HNT:scheduler_hints",
 })  # fmt: skip
 """What a create may name."""
+BOOLEANS = ("true", "1", "on", "yes", "y", "t", "false", "0", "off", "no", "n", "f")
 _NOT_DELETABLE = (
     "Invalid volume: Volume status must be available or error or error_restoring or error_extending or error_managing and must "
     "not be migrating, attached, belong to a group, have snapshots, awaiting a transfer, or be disassociated from snapshots "
@@ -186,7 +187,8 @@ def create(call: Call) -> Answer:
         size = _from(call, VOLUME, given[source], "source volume", size)
         values |= {"source_volid": given[source], "bootable": cloud["volumes"][given[source]]["bootable"]}
     elif source == "backup_id":
-        size = size or fetch(call, BACKUP, str(given[source]))["size"]
+        held = fetch(call, BACKUP, str(given[source]))["size"]
+        size = size or held
     elif source in ("imageRef", "image_id"):
         values |= _from_image(call, str(given[source]), size)
     kind = type_of(call, given.get("volume_type"))
@@ -330,6 +332,8 @@ def snapshot(call: Call, ident: str) -> Row:
 def create_snapshot(call: Call) -> Answer:
     given = call.body("snapshot")
     required(given, "snapshot", "volume_id")
+    if "force" in given and str(given["force"]).lower() not in BOOLEANS:
+        raise Refused(400, invalid("force", given["force"], f"is not one of {BOOLEANS}"))
     volume = fetch(call, VOLUME, str(given["volume_id"]))
     forced = str(given.get("force", "")).lower() == "true" or call.since(66)
     if volume["status"] != "available" and not (forced and volume["status"] == "in-use"):

@@ -79,6 +79,11 @@ _STATUSES = (
 )  # fmt: skip
 
 
+_SNAPSHOT_STATUSES = (
+    "error", "available", "creating", "deleting", "deleted", "updating", "error_deleting", "unmanaging", "backing-up", "restoring",
+)  # fmt: skip
+
+
 def _reset(call: Call, row: Row, given: Any) -> Answer:
     administrator(call, f"{_ADMIN}:reset_status")
     status = (given or {}).get("status", "available")
@@ -181,7 +186,10 @@ def _upload(call: Call, row: Row, given: Any) -> Answer:
     kind = call.cloud["volume_types"][row["type_id"]]
     doc = {
         "id": row["id"], "updated_at": micro(row["updated_at"]), "status": "uploading", "display_description": row["description"],
-        "size": row["size"], "volume_type": {k: kind[k] for k in ("id", "name", "description", "extra_specs", "qos_specs_id")},
+        "size": row["size"], "volume_type": {
+            **{k: kind[k] for k in ("id", "name", "description", "extra_specs", "qos_specs_id")}, "is_public": kind["public"],
+            "created_at": micro(row["created_at"]), "updated_at": None, "deleted": False, "deleted_at": None,
+        },
         "image_id": image["id"], **formats, "image_name": image["name"],
     }  # fmt: skip
     if call.since(1):
@@ -272,7 +280,10 @@ def act_on_snapshot(call: Call, ident: str) -> Answer:
         vanish(call.cloud, SNAPSHOT, row)
     elif name in ("os-reset_status", "os-update_snapshot_status"):
         administrator(call, f"volume_extension:snapshot_admin_actions:{name[3:]}")
-        touch(call.cloud, row, status=(given or {}).get("status"))
+        status = (given or {}).get("status")
+        if status not in _SNAPSHOT_STATUSES:
+            raise Refused(400, f"Snapshot status: {status} is invalid, valid statuses are: {_SNAPSHOT_STATUSES}.")
+        touch(call.cloud, row, status=status)
     else:
         raise Refused(400, f"There is no such action: {name}. Verify the request body and Content-Type header and try again.")
     return ACCEPTED

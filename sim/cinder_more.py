@@ -44,11 +44,11 @@ def _backup(call: Call, row: Row) -> Row:
         "is_incremental": row["incremental"], "has_dependent_backups": False, "snapshot_id": row["snapshot_id"],
         "data_timestamp": micro(row["created_at"]),
     }  # fmt: skip
-    if call.who.admin:
+    if call.who.admin and call.since(18):
         doc["os-backup-project-attr:project_id"] = row["project_id"]
     if call.since(43):
         doc["metadata"] = row["metadata"]
-    if call.since(56):
+    if call.who.admin and call.since(56):
         doc["user_id"] = row["user_id"]
     return doc
 
@@ -116,7 +116,9 @@ def restore(call: Call, ident: str) -> Answer:
     else:
         check_quota(call, {"volumes": 1, "gigabytes": row["size"]})
         name = given.get("name") or f"restore_backup_{ident}"
-        volume = new_volume(call.cloud, call.who.project_id, call.who.user_id, size=row["size"], status="creating", name=name)
+        told = {"description": "auto-created_from_restore_from_backup", "metadata": {"src_backup_id": ident}}
+        who = call.who
+        volume = new_volume(call.cloud, who.project_id, who.user_id, size=row["size"], status="creating", name=name, **told)
     touch(call.cloud, row, status="restoring")
     touch(call.cloud, volume, status="restoring-backup")
     later(call.cloud, BACKUP, row, status="available")
@@ -193,7 +195,7 @@ def _transfers(path: str, low: int) -> None:
         return Answer(202)
 
 
-for _path, _low in (("os-volume-transfer", 0), ("volume-transfers", 55)):
+for _path, _low in (("os-volume-transfer", 0), ("volume-transfers", 0)):
     _transfers(_path, _low)
 
 

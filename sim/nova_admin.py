@@ -285,7 +285,7 @@ def act_aggregate(call: Call, ident: str) -> Row:
     if verb == "set_metadata":
         given = fields(verb, doc[verb], ("metadata",))["metadata"]
         row["metadata"] = {k: v for k, v in {**row["metadata"], **given}.items() if v is not None}
-        return _aggregate(call, row)
+        return _aggregate(call, row | {"updated_at": call.cloud.now()})  # said, but not kept
     host = text("host", fields(verb, doc[verb], ("host",))["host"])
     if verb == "remove_host":
         if host not in row["hosts"]:

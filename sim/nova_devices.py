@@ -127,6 +127,8 @@ def _attachment(call: Call, s: Row, b: Row) -> Row:
     doc |= {"tag": b["tag"]} if call.since(70) else {}
     doc |= {"delete_on_termination": b["dot"]} if call.since(79) else {}
     if call.since(89):
+        if call.method == "POST":  # its own document stays as it was before 2.89
+            return doc | {"id": b["volume_id"]}
         return doc | {"attachment_id": b["attachment_id"], "bdm_uuid": b["uuid"]}
     return {"id": b["volume_id"], **doc}
 
