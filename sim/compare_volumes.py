@@ -46,7 +46,7 @@ VOLUMES = (
         {"size": 1, "metadata": {"k": 5}}, {"size": 10000000}, {"size": 1, "group_id": "{none}"}, {"size": 1, "bogus": 1},
         {"size": 1, "backup_id": "{none}"}, {"size": 1, "snapshot_id": "nope"})),
     *(V("demo", "POST /volumes", body, "3.60") for body in any_of("{{", {}, {"volume": []})),
-    V("demo-reader", "POST /volumes", {"volume": {"size": 1}}, "3.60"),
+    V("demo-reader", "POST /volumes", {"volume": {"size": 10000000}}, "3.60"),
     # metadata
     V("demo", "GET /volumes/{volume}/metadata", versions=_OLD),
     V("demo", "POST /volumes/{volume}/metadata", {"metadata": {"c": "d"}}, _OLD),

@@ -297,7 +297,7 @@ def providers(call: Call) -> Row:
 def quota_of(call: Call, project: str) -> Row:
     """The limits of a project. At a site they never say no first."""
     factor = 1 if call.cloud.hub else 10
-    limits = {k: v * factor if v > 30 else v for k, v in QUOTAS.items()}
+    limits = {k: v * factor if v > 30 else v for k, v in QUOTAS.items() if k != "router_route" or call.cloud.newest}
     return limits | call.cloud["network_quotas"].get(project, {})
 
 

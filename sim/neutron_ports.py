@@ -54,7 +54,7 @@ def _show_network(call: Call, row: Row, doc: Row) -> None:
     doc |= {"subnets": subnets, "availability_zones": [], "ipv4_address_scope": None, "ipv6_address_scope": None}
     if not call.cloud.hub:
         doc["l2_adjacency"] = True
-    if not row["router:external"] and call.method != "POST":
+    if not row["router:external"] and (call.method != "POST" or not call.cloud.newest):
         doc.pop("is_default", None)
     for name, alias in (("qinq", "qinq"), ("vlan_transparent", "vlan-transparent")):
         if alias not in aliases(call.cloud):

@@ -7,6 +7,7 @@ import ipaddress
 import sim.neutron_ports  # noqa: F401 (its hooks)
 from sim.faults import Refused
 from sim.neutron_core import bad, bump, conflict, disallowed, fetch, hook, match_revision, owned, prepare
+from sim.neutron_extensions import aliases
 from sim.neutron_ipam import exhausted, free_address, give, network_of, used
 from sim.neutron_ports import check_zones, remove_port
 from sim.neutron_tables import KINDS
@@ -121,7 +122,8 @@ def _show_router(call: Call, row: Row, doc: Row) -> None:
     if not call.cloud.hub:
         keys = ("network_id", "external_fixed_ips")
         doc["external_gateways"] = [{k: info[k] for k in keys}] if info else []
-        doc["enable_snat"] = info["enable_snat"] if info else True
+        if "router-enable-snat" in aliases(call.cloud):
+            doc["enable_snat"] = info["enable_snat"] if info else True
 
 
 @hook("router", "delete")

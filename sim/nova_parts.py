@@ -10,7 +10,7 @@ from sim.neutron_groups import rules_of
 from sim.nova import unlocked
 from sim.nova_schema import number, strings
 from sim.nova_view import addresses, fetch, ports, touch
-from sim.web import Answer, Call, invalid, route
+from sim.web import Answer, Call, forbid, invalid, route
 from sim.world import Row, micro, parse_time, zulu
 
 METADATA, TAGS = "os_compute_api:server-metadata", "os_compute_api:os-server-tags"
@@ -351,7 +351,9 @@ def migration(call: Call, ident: str, number: str) -> Row:
 
 @route("compute", "GET", "/servers/{ident}/shares", "reader", "os_compute_api:os-server-shares:index", low=97)
 def shares(call: Call, ident: str) -> Row:
-    fetch(call, ident)
+    s = fetch(call, ident)
+    if not call.cloud.newest and s["project_id"] != call.who.project_id:
+        forbid(call, "os_compute_api:os-server-shares:index")
     return {"shares": []}
 
 

@@ -90,6 +90,15 @@ def brief(call: Call, s: Row) -> Row:
     return {"id": s["id"], "name": s["name"], "links": links(call.cloud, "servers", s["id"])}
 
 
+def _image_properties(cloud: Cloud, s: Row) -> Row:
+    """What Nova knows of the image: before 2026, whatever it wrote down at the boot."""
+    if cloud.newest:
+        return {k: v for k, v in s["image_props"].items() if k.startswith(("hw_", "img_", "os_"))}
+    image = cloud["images"].get(s["image_id"], {"container_format": "bare", "disk_format": "raw", "min_ram": 0})
+    noted = {k: str(image[k]) for k in ("container_format", "disk_format", "min_ram")}
+    return {**s["image_props"], **noted, "base_image_ref": s["image_id"], "min_disk": str(s["flavor"]["disk"])}
+
+
 def show(call: Call, s: Row, *, detail: bool = False) -> Row:
     """The long form. ``detail``: as a list has it, which lacks what only one server shows."""
     cloud, admin, state = call.cloud, call.who.admin, status(s)
@@ -97,7 +106,7 @@ def show(call: Call, s: Row, *, detail: bool = False) -> Row:
     if s["image_id"]:
         image = {"id": s["image_id"], "links": links(cloud, "images", s["image_id"], bookmark_only=True)}
         if call.since(98):
-            image["properties"] = {k: v for k, v in s["image_props"].items() if k.startswith(("hw_", "img_", "os_"))}
+            image["properties"] = _image_properties(cloud, s)
     doc: Row = {
         "accessIPv4": s["accessIPv4"], "accessIPv6": s["accessIPv6"], "addresses": addresses(cloud, s),
         "created": zulu(s["created_at"]), "flavor": flavor_ref(call, s["flavor"]), "hostId": host_id(s["project_id"], s["host"]),

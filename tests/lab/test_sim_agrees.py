@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from sim.compare import compare
 
 
-def test_the_simulator_answers_as_paris_does() -> None:
+@pytest.mark.parametrize("site", ["paris", "tokyo"])
+def test_the_simulator_answers_as_the_site_does(site: str) -> None:
+    """Both releases; two minutes each."""
     found: list[str] = []
-    asyncio.run(compare("paris", say=found.append))
+    asyncio.run(compare(site, say=found.append))
     assert found == []
