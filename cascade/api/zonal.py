@@ -75,8 +75,11 @@ async def _probe(core: Core, req: Request, kind: str, ident: str, *, sites: Coll
         except SiteError:
             return None
         shown = next(iter(doc.values()), None) if isinstance(doc, dict) else None
-        owner = await _project(core, site, shown) if isinstance(shown, dict) and admin else req.caller.project_id
-        if not isinstance(shown, dict) or owner is None:
+        if not isinstance(shown, dict):
+            return None
+        # Cinder shows an attachment to whoever knows its id; it belongs to whom its volume belongs.
+        owner = await _project(core, site, shown) if admin or kind == "attachment" else req.caller.project_id
+        if owner is None or not (admin or owner == req.caller.project_id):
             return None
         return IndexEntry(kind=kind, id=ident, site=site, project_id=owner, user_id=req.caller.user_id, created=None)
 
