@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from cascade.model.errors import CascadeError, SiteError, SiteUnreachable
+from cascade.model.errors import CascadeError, Conflict, Fault, SiteError, SiteUnreachable
 from cascade.model.reply import Reply
 from cascade.reconcile.ports import Ports
 from cascade.reconcile.presence import Presence
@@ -43,6 +43,8 @@ _PATHS = {"server": ("compute", "/servers"), "volume": ("volume", "/volumes"), "
           "group_snapshot": ("volume", "/group_snapshots"), "attachment": ("volume", "/attachments"),
           "transfer": ("volume", "/volume-transfers")}  # fmt: skip
 _STAMPED = frozenset({"server", "volume", "snapshot"})
+_SENT = ("posting", "unsure", "accepted")
+"""States of a create that may have reached the site."""
 _ELSEWHERE = ("image.", "network.")
 """Intents that other reconcilers see to."""
 
@@ -80,14 +82,31 @@ class Watch:
             await self._store.intents.close(intent.id)
 
     async def accepted(self, intent: Intent, server: str) -> None:
-        """The site took the create: from here on the thing is in the index and counted under its own id."""
+        """The site took the create: from here on the thing is in the index and counted under its own id.
+
+        Raises Fault 503 where this process was taken for dead and the create was taken back meanwhile: the thing goes.
+        """
         kind = intent.verb.split(".")[0]
+        try:
+            await self._store.intents.advance(intent.id, "accepted")
+        except Conflict as e:
+            if not await self._theirs(intent, kind, server):
+                raise Fault(503, "The request was interrupted; try again.", headers={"Retry-After": "1"}) from e
+            return
         await self._store.index.add(
             kind, server, site=intent.site, project_id=intent.project_id, user_id=intent.user_id, created=self._clock()
         )
         await self._store.ledger.assign(intent.id, [server])
         await self._store.intents.update(intent.id, state="accepted", resource_id=server)
         self.wake(intent.site)
+
+    async def _theirs(self, intent: Intent, kind: str, ident: str) -> bool:
+        """Whether the process that took an intent over adopted the thing, or will as soon as it looks."""
+        try:
+            now = await self._store.intents.get(intent.id)
+        except Conflict:  # watched to its end
+            return await self._store.index.get(kind, ident) is not None
+        return now.resource_id == ident or (now.resource_id is None and now.state in _SENT and kind in _STAMPED)
 
     async def begin_delete(self, verb: str, entry: IndexEntry, req: Any) -> Intent:
         """One delete intent per thing, however often the client asks."""
@@ -272,12 +291,14 @@ class Watch:
         age = self._clock() - intent.updated
         if intent.id in self._at_work or (intent.owner == self._store.owner and age < 2.0):
             return 0
-        if intent.state in ("posting", "unsure", "accepted"):
+        if intent.state in _SENT:
             found = await self._stamped(intent) if kind in _STAMPED else []
-            for ident in found:
-                await self.accepted(intent, ident)
-            if found or age < (UNSURE if intent.state == "unsure" else LOST_AFTER):
+            if found:
+                await self.accepted(intent, found[0])
                 return 0
+            if age < (UNSURE if intent.state == "unsure" else LOST_AFTER):
+                return 0
+        await self._store.intents.advance(intent.id, "undo")  # from here on it is not to be adopted, whoever still tries
         if kind == "server":
             await self._ports.release(intent.id, keep=set(intent.body.get("user_ports", ())))
         await self._store.ledger.release(intent.id)

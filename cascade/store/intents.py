@@ -117,7 +117,7 @@ class Intents:
             return bool(done.rowcount)
 
         if not await self._s.write(work):
-            raise Conflict(f"intent {id} was taken over")
+            raise Conflict(f"intent {id} was taken over or is closed")
 
     async def close(self, id: str) -> None:
         """Ended; idempotent."""

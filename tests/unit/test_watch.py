@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from sqlalchemy import update
 
-from cascade.model.errors import Conflict
+from cascade.model.errors import Conflict, Fault
 from cascade.model.reply import Reply
 from cascade.reconcile import watch as watching
 from cascade.reconcile.presence import Presence
@@ -281,3 +281,56 @@ async def test_a_transfer_taken_back(world: World) -> None:
     assert await world.round(a) == 1
     assert await a._store.index.get("transfer", "t") is None
     await a.close()
+
+
+async def test_late_answer_after_the_heir_adopted(world: World) -> None:
+    """A process that slept through its own death certificate: its answer changes nothing, and its client hears of success."""
+    a = await world.process()
+    intent = await world.create(a)
+    b = await _heir(world, a)
+    world.site.answers = {"/servers": (200, {"servers": [{"id": "s"}]}), "/servers/s": (200, {"server": {"status": "BUILD"}})}
+    assert await world.round(b) == 0
+    await a.accepted(intent, "s")
+    found = await b._store.intents.get(intent.id)
+    assert (found.owner, found.resource_id) == (b._store.owner, "s")
+    assert await b._store.ledger.usage("p") == {"instances": 1}
+    await a.close(), await b.close()
+
+
+async def test_late_answer_after_the_heir_took_it_back(world: World) -> None:
+    """Ports and quota are gone: the server must not be presented as made."""
+    a = await world.process()
+    intent = await world.create(a)
+    b = await _heir(world, a)
+    world.site.answers = {"/servers": (200, {"servers": []})}
+    await world.later(watching.LOST_AFTER + 1)
+    assert await world.round(b) == 1
+    with pytest.raises(Fault) as e:
+        await a.accepted(intent, "s")
+    assert e.value.status == 503
+    assert await b._store.index.get("server", "s") is None
+    await a.close(), await b.close()
+
+
+async def test_an_heir_that_is_late_itself_undoes_nothing(world: World) -> None:
+    """Between a look at the site and the undoing the intent went to another: the fence holds."""
+    a = await world.process()
+    intent = await world.create(a, state="new")
+    stale = await a._store.intents.get(intent.id)
+    b = await _heir(world, a)
+    assert [i.id for i in await b.presence.mine(await b._store.intents.pending())] == [intent.id]
+    await world.later(watching.LOST_AFTER + 1)
+    with pytest.raises(Conflict):
+        await a._step(stale, {})
+    assert world.ports.released == []
+    assert await b._store.ledger.usage("p") == {"instances": 1}
+    await a.close(), await b.close()
+
+
+async def _heir(world: World, late: Watch) -> Watch:
+    """Another process, after ``late`` said nothing for so long that it counts as gone."""
+    assert late.presence._task is not None
+    late.presence._task.cancel()
+    heir = await world.process()
+    await asyncio.sleep(0.5)
+    return heir
