@@ -28,7 +28,7 @@ from cascade.api.request import Request, Response
 from cascade.api.sanitise import STRICT, all_headers, clean_headers, framing_fault, split_target
 from cascade.api.tokens import Invalid, Tokens, allowed
 from cascade.model.caller import Caller
-from cascade.model.errors import WEBOB, CascadeError, Fault, NativeFault, SiteError, SiteTimeout, fault_body
+from cascade.model.errors import WEBOB, CascadeError, Fault, NativeFault, SiteError, SiteTimeout, StoreError, fault_body
 from cascade.model.table import Row, find
 from cascade.model.trace import new_request_id, request_id
 
@@ -104,6 +104,10 @@ class Gateway:
             except SiteError as e:
                 log.warning("site failed the request", site=e.target, error=str(e))
                 answer = self._fault(rid, service, _site_fault(e))
+            except StoreError as e:
+                log.error("the database fails", error=str(e))
+                wait = {"Retry-After": "5"}
+                answer = self._fault(rid, service, Fault(503, "The request could not be completed now; try again.", headers=wait))
             except CascadeError as e:
                 log.error("request failed", exc_info=e)
                 answer = self._fault(

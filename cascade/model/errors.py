@@ -8,6 +8,7 @@ CascadeError
 │   ├── SiteTimeout       the deadline passed
 │   └── BadReply          wrong JSON, oversized, wrong type
 ├── OverQuota             a project's limit does not leave room
+├── StoreError            our own database does not answer
 ├── Conflict              a row changed under us: retry from the read
 └── Terminal              a reconcile that must not be tried again; an operator has to look
 """
@@ -75,6 +76,10 @@ class SiteTimeout(SiteError):
 
 class BadReply(SiteError):
     """An answer that is not what the API promises: broken JSON, too large, 5xx where it must not be."""
+
+
+class StoreError(CascadeError):
+    """The database does not answer, or not as it should; what was to be written is not."""
 
 
 class Conflict(CascadeError):

@@ -30,8 +30,8 @@ log = structlog.get_logger(__name__)
 
 SKEW = 60.0
 """Seconds a site's clock may be away from ours before changes are missed; the list is small, so be generous."""
-FIRST, LAST = 0.4, 5.0
-"""Seconds between two rounds, growing while nothing ends."""
+FIRST, LAST, WORST = 0.4, 5.0, 60.0
+"""Seconds between two rounds, growing to ``LAST`` while nothing ends, to ``WORST`` while site or store fail."""
 LOST_AFTER = 20.0
 """Seconds after which a create whose stamp is nowhere at a reachable site is taken as never having arrived."""
 UNSURE = 120.0
@@ -64,12 +64,16 @@ class Watch:
 
     @contextmanager
     def at_work(self, intent: Intent) -> Iterator[None]:
-        """A request of this process sees to the intent itself; afterwards the watch does, if it is still open."""
+        """A request of this process sees to the intent itself; afterwards the watch does, if it is still open.
+
+        However the request ends: cancelled with its connection, it says nothing any more.
+        """
         self._at_work.add(intent.id)
         try:
             yield
         finally:
             self._at_work.discard(intent.id)
+            self.wake(intent.site)
 
     async def unsure(self, intent: Intent) -> None:
         """The site was silent to a create: it is looked for longer than one that was refused a connection."""
@@ -204,7 +208,7 @@ class Watch:
     async def _rounds(self, site: str) -> None:
         wait = FIRST
         while True:
-            ended = 0
+            ended, most = 0, LAST
             try:
                 pending = [i for i in await self._store.intents.pending(site=site) if not i.verb.startswith(_ELSEWHERE)]
                 pending = await self.presence.mine(pending)
@@ -212,19 +216,22 @@ class Watch:
                     return
                 ended = await self._round(site, pending)
             except CascadeError as e:
-                log.info("watch waits", site=site, error=str(e))
-            except Exception:  # a bug met by one intent must not leave all others of the site unwatched
-                log.exception("bug in the watch", site=site)
-                wait = LAST
-            poke = self._poke.setdefault(site, asyncio.Event())
-            poke.clear()
-            wait = FIRST if ended else min(LAST, wait * 1.6)
-            try:
-                await asyncio.wait_for(poke.wait(), wait)
+                most = WORST
+                log.warning("watch waits", site=site, error=str(e), again_in=round(min(most, wait * 1.6), 1))
+            wait = FIRST if ended else min(most, wait * 1.6)
+            if await self._pause(site, wait):
                 wait = FIRST
-                await asyncio.sleep(FIRST / 2)
-            except TimeoutError:
-                pass
+
+    async def _pause(self, site: str, seconds: float) -> bool:
+        """Whether something new was opened before the time was over."""
+        poke = self._poke.setdefault(site, asyncio.Event())
+        poke.clear()
+        try:
+            await asyncio.wait_for(poke.wait(), seconds)
+        except TimeoutError:
+            return False
+        await asyncio.sleep(FIRST / 2)
+        return True
 
     async def _round(self, site: str, pending: list[Intent]) -> int:
         """One look at everything open; returns how many ended. One that fails does not keep the others waiting."""
@@ -239,10 +246,12 @@ class Watch:
         for intent in pending:
             try:
                 ended += await self._step(intent, seen)
-            except SiteUnreachable:
-                raise
             except CascadeError as e:
+                if isinstance(e, SiteUnreachable) and e.target == site:
+                    raise  # it would be the same for all others
                 log.warning("intent not settled now", intent=intent.id, verb=intent.verb, site=site, error=str(e))
+            except Exception:  # a bug met by one intent must not leave all others of the site unwatched
+                log.exception("bug in the watch", intent=intent.id, verb=intent.verb, site=site)
         return ended
 
     async def _step(self, intent: Intent, seen: dict[str, str]) -> int:

@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from cascade.model.errors import Conflict
+from cascade.model.errors import Conflict, StoreError
 
 T = TypeVar("T")
 TRIES = 8
@@ -32,7 +32,7 @@ class Session:
     async def write(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """``work`` in one transaction; tried again on serialisation failures, so it must have no other effects.
 
-        Raises Conflict for a broken uniqueness.
+        Raises Conflict for a broken uniqueness, StoreError where the database fails.
         """
         for attempt in range(TRIES):
             try:
@@ -47,14 +47,19 @@ class Session:
                 raise Conflict(str(e.orig)) from e
             except DBAPIError as e:
                 if attempt == TRIES - 1 or not _retriable(e):
-                    raise
+                    raise StoreError(str(e.orig)) from e
+            except (SQLAlchemyError, OSError) as e:  # no connection, none free in the pool
+                raise StoreError(str(e)) from e
             await asyncio.sleep(0.02 * 2**attempt * random.uniform(0.5, 1.5))
         raise AssertionError("unreachable")
 
     async def read(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        """``work`` on a connection that writes nothing."""
-        async with self.engine.connect() as c:
-            return await work(c)
+        """``work`` on a connection that writes nothing. Raises StoreError where the database fails."""
+        try:
+            async with self.engine.connect() as c:
+                return await work(c)
+        except (SQLAlchemyError, OSError) as e:
+            raise StoreError(str(e)) from e
 
     async def close(self) -> None:
         """End all connections."""

@@ -3,103 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import msgspec
 import pytest
 from sqlalchemy import update
 
 from cascade.model.errors import Conflict, Fault
-from cascade.model.reply import Reply
 from cascade.reconcile import watch as watching
-from cascade.reconcile.presence import Presence
-from cascade.reconcile.watch import Watch
-from cascade.store import Store
-from cascade.store.intents import Intent
 from cascade.store.schema import intents as table
-
-
-class Site:
-    """South with one site in it: answers by path, and what was asked."""
-
-    def __init__(self) -> None:
-        self.answers: dict[str, tuple[int, Any]] = {}
-        self.asked: list[tuple[str, str, Any]] = []
-
-    async def call(self, target: str, service: str, method: str, path: str, *, params: Any = None, **_: Any) -> Reply:
-        self.asked.append((method, path, params))
-        status, doc = self.answers.get(path, (404, {"itemNotFound": {"code": 404, "message": ""}}))
-        return Reply(target, status, {"content-type": "application/json"}, msgspec.json.encode(doc))
-
-
-class Ports:
-    """Only remembers."""
-
-    def __init__(self) -> None:
-        self.released: list[str] = []
-        self.owned: list[str] = []
-
-    async def release(self, device: str, *, keep: set[str] | None) -> None:
-        self.released.append(device)
-
-    async def own(self, intent: str, server: str, site: str, *, mine: set[str]) -> None:
-        self.owned.append(server)
-
-
-class World:
-    """One database, any number of gateway processes."""
-
-    def __init__(self, url: str) -> None:
-        self.url, self.site, self.ports = url, Site(), Ports()
-        self.stores: list[Store] = []
-        self.now = time.time()
-
-    async def process(self) -> Watch:
-        """A gateway that has started."""
-        store = await Store.open(self.url)
-        self.stores.append(store)
-        found: Any = (store, self.site, SimpleNamespace(usable=lambda site: True), self.ports)
-        made = Watch(*found, clock=lambda: self.now)
-        made.presence = Presence(store, ttl=0.4, beat=0.1)
-        await made.presence.start(lambda site: None)
-        return made
-
-    async def create(self, watch: Watch, kind: str = "server", state: str = "posting", made: str | None = None) -> Intent:
-        """A create that ``watch``'s process began."""
-        store = watch._store
-        intent = await store.begin_create(
-            verb=f"{kind}.create",
-            site="paris",
-            project_id="p",
-            user_id="u",
-            request_id="r",
-            body={},
-            amounts={"instances": 1},
-            limits={},
-        )
-        await store.intents.update(intent.id, state=state, resource_id=made)
-        return await store.intents.get(intent.id)
-
-    async def later(self, seconds: float) -> None:
-        """Time passes for everything open."""
-        self.now += seconds
-
-    async def round(self, watch: Watch) -> int:
-        """One look at what is this process'."""
-        pending = await watch.presence.mine(await watch._store.intents.pending(site="paris"))
-        return await watch._round("paris", pending) if pending else 0
+from tests.unit.watch_fake import World, a_world, heir_of
 
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    found = World(f"sqlite+aiosqlite:///{tmp_path}/w.db")
-    yield found
-    for store in found.stores:
-        await store.close()
+    async with a_world(tmp_path) as found:
+        yield found
 
 
 async def test_another_process_keeps_its_hands_off(world: World) -> None:
@@ -111,17 +32,18 @@ async def test_another_process_keeps_its_hands_off(world: World) -> None:
         assert await world.round(b) == 0 and await world.round(a) == 0
         await a._store.intents.advance(intent.id, "posting")
     assert world.ports.released == []
-    await a.close(), await b.close()
+    await a.close()
+    await b.close()
 
 
 async def test_one_heir(world: World) -> None:
     """Of a process that died, exactly one other takes over; its quota comes back once, and it learns that it is late."""
     a = await world.process()
+    heirs = [await world.process(), await world.process()]
     intent = await world.create(a, state="new")
+    assert sum([await world.round(h) for h in heirs]) == 0
     assert a.presence._task is not None
     a.presence._task.cancel()  # killed: it says nothing any more
-    heirs = [await world.process(), await world.process()]
-    assert sum([await world.round(h) for h in heirs]) == 0
     await asyncio.sleep(0.5)
     await world.later(1000)
     counts = await asyncio.gather(*(world.round(h) for h in heirs))
@@ -287,21 +209,22 @@ async def test_late_answer_after_the_heir_adopted(world: World) -> None:
     """A process that slept through its own death certificate: its answer changes nothing, and its client hears of success."""
     a = await world.process()
     intent = await world.create(a)
-    b = await _heir(world, a)
+    b = await heir_of(world, a)
     world.site.answers = {"/servers": (200, {"servers": [{"id": "s"}]}), "/servers/s": (200, {"server": {"status": "BUILD"}})}
     assert await world.round(b) == 0
     await a.accepted(intent, "s")
     found = await b._store.intents.get(intent.id)
     assert (found.owner, found.resource_id) == (b._store.owner, "s")
     assert await b._store.ledger.usage("p") == {"instances": 1}
-    await a.close(), await b.close()
+    await a.close()
+    await b.close()
 
 
 async def test_late_answer_after_the_heir_took_it_back(world: World) -> None:
     """Ports and quota are gone: the server must not be presented as made."""
     a = await world.process()
     intent = await world.create(a)
-    b = await _heir(world, a)
+    b = await heir_of(world, a)
     world.site.answers = {"/servers": (200, {"servers": []})}
     await world.later(watching.LOST_AFTER + 1)
     assert await world.round(b) == 1
@@ -309,7 +232,8 @@ async def test_late_answer_after_the_heir_took_it_back(world: World) -> None:
         await a.accepted(intent, "s")
     assert e.value.status == 503
     assert await b._store.index.get("server", "s") is None
-    await a.close(), await b.close()
+    await a.close()
+    await b.close()
 
 
 async def test_an_heir_that_is_late_itself_undoes_nothing(world: World) -> None:
@@ -317,20 +241,12 @@ async def test_an_heir_that_is_late_itself_undoes_nothing(world: World) -> None:
     a = await world.process()
     intent = await world.create(a, state="new")
     stale = await a._store.intents.get(intent.id)
-    b = await _heir(world, a)
+    b = await heir_of(world, a)
     assert [i.id for i in await b.presence.mine(await b._store.intents.pending())] == [intent.id]
     await world.later(watching.LOST_AFTER + 1)
     with pytest.raises(Conflict):
         await a._step(stale, {})
     assert world.ports.released == []
     assert await b._store.ledger.usage("p") == {"instances": 1}
-    await a.close(), await b.close()
-
-
-async def _heir(world: World, late: Watch) -> Watch:
-    """Another process, after ``late`` said nothing for so long that it counts as gone."""
-    assert late.presence._task is not None
-    late.presence._task.cancel()
-    heir = await world.process()
-    await asyncio.sleep(0.5)
-    return heir
+    await a.close()
+    await b.close()
