@@ -20,7 +20,8 @@ OLD = {"novnc": "os-getVNCConsole", "spice-html5": "os-getSPICEConsole", "serial
 def server(clouds: dict[str, Cloud], request: pytest.FixtureRequest) -> Iterator[str]:
     """A server without networks in each zone."""
     c = clouds["cascade"]
-    image = next(i["id"] for i in c("image", "GET", "/v2/images").json()["images"] if i["status"] == "active")
+    image = c("image", "POST", "/v2/images", {"name": "console", "disk_format": "raw", "container_format": "bare"}).json()["id"]
+    c("image", "PUT", f"/v2/images/{image}/file", b"x" * 64, headers={"Content-Type": "application/octet-stream"})
     body = {"name": "console", "flavorRef": "42", "imageRef": image, "networks": "none", "availability_zone": request.param}
     made = c("compute", "POST", "/servers", {"server": body}, version="2.60")
     assert made.status == 202, made.body
@@ -28,6 +29,7 @@ def server(clouds: dict[str, Cloud], request: pytest.FixtureRequest) -> Iterator
     c.until("compute", f"/servers/{ident}", lambda a: a.json()["server"]["status"] == "ACTIVE")
     yield ident
     c("compute", "DELETE", f"/servers/{ident}")
+    c("image", "DELETE", f"/v2/images/{image}")
 
 
 def address(c: Cloud, server: str, kind: str) -> str:
