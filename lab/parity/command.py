@@ -1,17 +1,20 @@
-"""bin/lab parity: run, compare, clean."""
+"""bin/lab parity: run, compare, table, clean."""
 
 import argparse
 from collections.abc import Iterable
+from pathlib import Path
 
 from rich.table import Table
 
+from lab.parity import coverage, sides
 from lab.parity import run as runs
-from lab.parity import sides
+from lab.parity.notes import NOTES
 from lab.parity.parts import PARTS
 from lab.parity.results import Outcome, Row, compare, load
 from lab.paths import State
 from lab.report import LabError, console, say
 
+DOCS = Path(__file__).parents[2] / "docs"
 ALL = "all"
 """Every part, one after the other."""
 
@@ -33,6 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
             choices=sorted(sides.DIRECT),
             help="the site to compare with; it sets features and microversions",
         )
+    actions.add_parser("table", help="write docs/coverage.md from the results of all sites")
     clean = actions.add_parser("clean", help="remove what a killed run left behind")
     clean.add_argument("label", help="as its results are called: SIDE-PART")
 
@@ -49,18 +53,24 @@ def _run(place: State, args: argparse.Namespace) -> None:
             runs.run(place, side, part, side if side in sides.DIRECT else args.direct, args.tests, args.concurrency)
 
 
-def _compare(place: State, args: argparse.Namespace) -> None:
+def _results(place: State, site: str, parts: Iterable[str]) -> tuple[dict[str, Outcome], dict[str, Outcome], list[str]]:
+    """All of a comparison: directly, through Cascade, and the labels that have no results yet."""
     missing: list[str] = []
     direct: dict[str, Outcome] = {}
     through: dict[str, Outcome] = {}
-    for part in args.part or PARTS:
-        labels = [runs.label(side, part, args.direct) for side in (args.direct, sides.CASCADE)]
+    for part in parts:
+        labels = [runs.label(side, part, site) for side in (site, sides.CASCADE)]
         one, two = (load(runs.workspace(place, name).results) for name in labels)
         missing += [name for name, results in zip(labels, (one, two), strict=True) if results is None]
         if one and two and one.microversions != two.microversions:
             raise LabError(f"{labels[0]} and {labels[1]} were run with different microversions; run one again")
         direct |= one.tests if one else {}
         through |= two.tests if two else {}
+    return direct, through, missing
+
+
+def _compare(place: State, args: argparse.Namespace) -> None:
+    direct, through, missing = _results(place, args.direct, args.part or PARTS)
     rows = compare(direct, through)
     table = Table("service", "run", f"passed at {args.direct}", "passed through Cascade", "worse", "not tried", box=None)
     for column in table.columns[1:]:
@@ -89,6 +99,15 @@ def total(rows: Iterable[Row]) -> Row:
     return everything
 
 
+def _table(place: State, args: argparse.Namespace) -> None:
+    kept = DOCS / "coverage"
+    for site in sorted(sides.DIRECT):
+        if tests := coverage.shorten(*_results(place, site, PARTS)[:2]):
+            coverage.save(kept, site, tests)
+    (DOCS / "coverage.md").write_text(coverage.render(coverage.load(kept), NOTES))
+    say("written: docs/coverage.md")
+
+
 def _clean(place: State, args: argparse.Namespace) -> None:
     space = runs.workspace(place, args.label)
     if not space.prefix.exists():
@@ -97,4 +116,4 @@ def _clean(place: State, args: argparse.Namespace) -> None:
         runs.sweep(place, space, args.label.partition("-")[0])
 
 
-ACTIONS = {"run": _run, "compare": _compare, "clean": _clean}
+ACTIONS = {"run": _run, "compare": _compare, "table": _table, "clean": _clean}
