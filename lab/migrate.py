@@ -75,6 +75,8 @@ def _migrate(state: State, cloud: Cloud, service: str, dumps: dict[str, Path]) -
         manage(f"{service}-manage", "db", "sync")
     else:
         manage(f"{service}-manage", "db_sync")
+    if service == "glance":
+        manage("glance-manage", "db_load_metadefs", str(programs.parent / "etc" / "glance" / "metadefs"))
     infra.dump(cloud.database(service), dumps[service])
 
 

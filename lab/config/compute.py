@@ -55,7 +55,7 @@ def _nova(context: Context, name: str, host: str) -> Ini:
             "enabled_apis": "osapi_compute",
             "rootwrap_config": etc / "rootwrap.conf",
             "compute_driver": "lab.LabDriver",
-            "allow_resize_to_same_host": True,
+            "allow_resize_to_same_host": cloud.computes < 2,  # a cold migration is one to another host
             "service_down_time": 60,
             "report_interval": 10,
             "resize_confirm_window": 0,

@@ -43,8 +43,8 @@ def version(microversion: tuple[int, int]) -> str:
     return ".".join(map(str, microversion))
 
 
-def tempest(side: Side, ability: Ability, resources: Resources, *, prefix: str, folder: Path) -> Ini:
-    """tempest.conf of one run; ``prefix`` starts the name of everything the run makes."""
+def tempest(side: Side, ability: Ability, resources: Resources, *, prefix: str, folder: Path, web: str) -> Ini:
+    """tempest.conf of one run; ``prefix`` starts the name of everything the run makes, ``web`` has images to fetch."""
     return {
         "DEFAULT": {
             "log_file": "tempest.log",
@@ -78,9 +78,8 @@ def tempest(side: Side, ability: Ability, resources: Resources, *, prefix: str, 
         "image": {
             "region": side.region,
             "build_timeout": TIMEOUT,
-            # Nobody serves it: Glance does not fetch from loopback, and nothing is fetched from outside the lab.
-            "http_image": "http://127.0.0.1/image",
-            "http_qcow2_image": "http://127.0.0.1/image",
+            "http_image": f"{web}/image",
+            "http_qcow2_image": f"{web}/image.qcow2",
             "disk_formats": "raw,qcow2",
             "container_formats": "bare",
         },

@@ -19,6 +19,7 @@ from lab.parity import clean, conf, resources, sides
 from lab.parity.parts import PARTS, plain, select
 from lab.parity.results import Event, Outcome, Results, Status, count, load, save, settle
 from lab.parity.sides import SIDES, Side
+from lab.parity.web import images
 from lab.paths import State
 from lab.report import LabError, console, say, step
 from lab.shell import run as shell
@@ -101,8 +102,8 @@ def run(place: State, side_name: str, part_name: str, like: str, narrower: str =
     if not chosen:
         raise LabError(f"{part_name}: no test matches {narrower}")
     space = workspace(place, label(side_name, part_name, like))
-    with alone(space):
-        return _run(place, side, like, space, part_name, concurrency or part.concurrency, chosen, venv)
+    with alone(space), images() as web:
+        return _run(place, side, like, space, part_name, concurrency or part.concurrency, chosen, venv, web)
 
 
 @contextmanager
@@ -118,7 +119,9 @@ def alone(space: Workspace) -> Iterator[None]:
         yield
 
 
-def _run(place: State, side: Side, like: str, space: Workspace, part: str, concurrency: int, chosen: list[str], venv: Path) -> bool:
+def _run(
+    place: State, side: Side, like: str, space: Workspace, part: str, concurrency: int, chosen: list[str], venv: Path, web: str
+) -> bool:
     sweep(place, space, side.name)
     prefix = f"t{secrets.token_hex(3)}"  # as long as upstream's "tempest": some names have little room
     with step(f"prepare {space.label}"):
@@ -127,7 +130,7 @@ def _run(place: State, side: Side, like: str, space: Workspace, part: str, concu
         _stestr_conf(space.folder, venv)
         (space.folder / LOG).unlink(missing_ok=True)
         space.prefix.write_text(prefix)
-        ini = conf.tempest(side, ability, ready, prefix=prefix, folder=space.folder)
+        ini = conf.tempest(side, ability, ready, prefix=prefix, folder=space.folder, web=web)
         (space.folder / "tempest.conf").write_text(render(ini))
         (space.folder / "tests").write_text("".join(f"{test}\n" for test in chosen))
     versions = {"compute": conf.version(ability.compute), "volume": conf.version(ability.volume)}

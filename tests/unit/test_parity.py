@@ -137,7 +137,9 @@ def test_a_site_is_a_direct_side_only_with_a_keystone_of_its_own() -> None:
 
 def _options(side: str) -> configparser.ConfigParser:
     parser = configparser.ConfigParser(interpolation=None)
-    parser.read_string(render(conf.tempest(SIDES[side], ABILITY, RESOURCES, prefix="t123456", folder=Path("/x"))))
+    parser.read_string(
+        render(conf.tempest(SIDES[side], ABILITY, RESOURCES, prefix="t123456", folder=Path("/x"), web="http://127.0.0.1:1"))
+    )
     return parser
 
 
