@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from lab.parity.suites import SDK, TEMPEST, Suite
 from lab.report import LabError
 
 
@@ -14,6 +15,7 @@ class Part:
     include: str
     exclude: str = "^$"
     concurrency: int = 2
+    suite: Suite = TEMPEST
 
 
 PARTS: dict[str, Part] = {
@@ -25,6 +27,9 @@ PARTS: dict[str, Part] = {
     "compute-b": Part(r"^tempest\.api\.compute\.", exclude=r"^tempest\.api\.compute\.servers\."),
     "scenario": Part(r"^tempest\.scenario\."),
     "serial": Part(r"^tempest\.serial_tests\.", concurrency=1),
+    "sdk": Part(
+        r"^openstack\.tests\.functional\.(block_storage|cloud|compute|identity|image|network|placement)\.", suite=SDK, concurrency=1
+    ),
 }
 
 _CLASS_EVENT = re.compile(r"^(?:setUpClass|tearDownClass) \((?P<name>[\w.]+)\)$")
@@ -37,6 +42,8 @@ def plain(test: str) -> str:
 
 def service(test: str) -> str:
     """What a test is about: a service, or the kind of story it tells."""
+    if found := re.match(r"openstack\.tests\.functional\.(\w+)\.", test):
+        return f"sdk {found[1]}"
     found = re.match(r"tempest\.(?:serial_tests\.)?(?:api\.(?P<api>\w+)|(?P<story>\w+))\.", test)
     return (found["api"] or found["story"]) if found else "other"
 

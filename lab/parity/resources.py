@@ -21,8 +21,10 @@ class Resources:
     """Names and ids for tempest.conf."""
 
     image: str
+    image_name: str
     image_alt: str
     flavor: str
+    flavor_name: str
     flavor_alt: str
     network: str
     multiattach: str
@@ -30,7 +32,8 @@ class Resources:
 
 def ensure(connection: Any, side: Side) -> Resources:
     """Make what is missing."""
-    one, two = (_image(connection, f"parity-{side.name}-{number}") for number in (1, 2))
+    first = f"parity-{side.name}-1"
+    one, two = _image(connection, first), _image(connection, f"parity-{side.name}-2")
     for ident, name, ram in FLAVORS:
         if not connection.compute.find_flavor(ident, ignore_missing=True):
             connection.compute.create_flavor(id=ident, name=name, ram=ram, vcpus=1, disk=1)
@@ -40,7 +43,7 @@ def ensure(connection: Any, side: Side) -> Resources:
     multiattach = f"parity-{side.name}-multiattach"
     if not connection.block_storage.find_type(multiattach, ignore_missing=True):
         connection.block_storage.create_type(name=multiattach, extra_specs={"multiattach": "<is> True"})
-    return Resources(one, two, FLAVORS[0][0], FLAVORS[1][0], network.id, multiattach)
+    return Resources(one, first, two, *FLAVORS[0][:2], FLAVORS[1][0], network.id, multiattach)
 
 
 def _image(connection: Any, name: str) -> str:

@@ -1,9 +1,10 @@
-"""Run a part of upstream's Tempest on a side: install, configure, list, run, and say how it goes."""
+"""Run a part of a suite of upstream's on a side: install, configure, list, run, and say how it goes."""
 
 import fcntl
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import time
@@ -14,17 +15,16 @@ from pathlib import Path
 
 from lab import install
 from lab.config.ini import render
-from lab.data import Release
-from lab.parity import clean, conf, resources, sides
+from lab.parity import clean, conf, resources, sides, suites
 from lab.parity.parts import PARTS, plain, select
 from lab.parity.results import Event, Outcome, Results, Status, count, load, save, settle
 from lab.parity.sides import SIDES, Side
+from lab.parity.suites import Suite
 from lab.parity.web import images
 from lab.paths import State
 from lab.report import LabError, console, say, step
 from lab.shell import run as shell
 
-TEMPEST = Release("tempest", ("tempest==47.0.0",), exclude_newer="2026-11-23")
 STREAM = Path(__file__).resolve().parent / "stream.py"
 LOG = "tempest.log"
 TEST_TIMEOUT = 900
@@ -71,34 +71,36 @@ def workspace(place: State, name: str) -> Workspace:
     return Workspace(place.root / "parity", name)
 
 
-def environment(place: State) -> Path:
-    """Tempest's virtual environment, installed if it is not there."""
-    venv = place.root / "venvs" / TEMPEST.name
-    install.environment(place, TEMPEST, venv)
+def environment(place: State, suite: Suite) -> Path:
+    """The suite's virtual environment, installed if it is not there."""
+    venv = place.root / "venvs" / suite.release.name
+    install.environment(place, suite.release, venv)
     return venv
 
 
-def tests(place: State, venv: Path) -> list[str]:
-    """The names of all tests of this Tempest, with their attributes."""
-    listed = place.root / "parity" / f"{TEMPEST.requirements[0]}.tests"
+def tests(place: State, suite: Suite, venv: Path) -> list[str]:
+    """The names of all tests of a suite, with their attributes."""
+    listed = place.root / "parity" / f"{suite.release.requirements[0]}.tests"
     if not listed.exists():
         with step("list all tests"):
-            folder = place.root / "parity" / "work" / "list"
-            _stestr_conf(folder, venv)
-            (folder / "tempest.conf").write_text("")
+            folder = place.root / "parity" / "work" / f"list-{suite.release.name}"
+            if suite.without:
+                shutil.rmtree(_library(venv) / suite.without, ignore_errors=True)
+            _stestr_conf(folder, suite, venv)
+            (folder / suite.file).write_text(suite.empty)
             stestr, env = str(venv / "bin" / "stestr"), _env(folder, venv)
             if not (folder / ".stestr").exists():
                 shell([stestr, "init"], cwd=folder, env=env)
             text = shell([stestr, "list"], cwd=folder, env=env)
-        listed.write_text("".join(f"{line}\n" for line in text.splitlines() if line.startswith("tempest.")))
+        listed.write_text("".join(f"{line}\n" for line in text.splitlines() if line.startswith(suite.begins)))
     return listed.read_text().splitlines()
 
 
 def run(place: State, side_name: str, part_name: str, like: str, narrower: str = "", concurrency: int = 0) -> bool:
     """Run a part on a side; whether nothing failed. Results of tests that are not run again stay as they were."""
     side, part = SIDES[side_name], PARTS[part_name]
-    venv = environment(place)
-    chosen = select(tests(place, venv), part, narrower)
+    venv = environment(place, part.suite)
+    chosen = select(tests(place, part.suite, venv), part, narrower)
     if not chosen:
         raise LabError(f"{part_name}: no test matches {narrower}")
     space = workspace(place, label(side_name, part_name, like))
@@ -123,20 +125,22 @@ def _run(
     place: State, side: Side, like: str, space: Workspace, part: str, concurrency: int, chosen: list[str], venv: Path, web: str
 ) -> bool:
     sweep(place, space, side.name)
+    suite = PARTS[part].suite
     prefix = f"t{secrets.token_hex(3)}"  # as long as upstream's "tempest": some names have little room
     with step(f"prepare {space.label}"):
         ability = sides.measure(place, sides.DIRECT[like])
         ready = resources.ensure(sides.connect(place, side.account), side)
-        _stestr_conf(space.folder, venv)
+        _stestr_conf(space.folder, suite, venv)
         (space.folder / LOG).unlink(missing_ok=True)
         space.prefix.write_text(prefix)
-        ini = conf.tempest(side, ability, ready, prefix=prefix, folder=space.folder, web=web)
-        (space.folder / "tempest.conf").write_text(render(ini))
+        about = suites.Run(side, ability, ready, prefix, space.folder, web)
+        (space.folder / suite.file).write_text(suite.configure(about))
+        env = _env(space.folder, venv) | suite.env(about)
         (space.folder / "tests").write_text("".join(f"{test}\n" for test in chosen))
     versions = {"compute": conf.version(ability.compute), "volume": conf.version(ability.volume)}
     before = load(space.results)
     try:
-        events, ended = _watch(space, venv, [plain(test) for test in chosen], concurrency)
+        events, ended = _watch(space, venv, env, len(chosen), concurrency)
         outcome = settle(chosen, events)
         if not ended:  # interrupted: what had no turn is not lost, it is only not known
             named = {plain(event.test) for event in events}
@@ -164,13 +168,13 @@ def sweep(place: State, space: Workspace, side: str) -> None:
             space.prefix.unlink()  # else the next run of this label tries again
 
 
-def _watch(space: Workspace, venv: Path, expected: list[str], concurrency: int) -> tuple[list[Event], bool]:
+def _watch(space: Workspace, venv: Path, env: dict[str, str], expected: int, concurrency: int) -> tuple[list[Event], bool]:
     """Run the chosen tests and tell what happens; the events, and whether it came to its end."""
     events: list[Event] = []
     begun = told = time.monotonic()
     with space.failures.open("w") as failures:
         try:
-            for event in _events(space, venv, concurrency):
+            for event in _events(space, venv, env, concurrency):
                 events.append(event)
                 outcome = event.outcome
                 if outcome.status is Status.FAIL:
@@ -180,10 +184,10 @@ def _watch(space: Workspace, venv: Path, expected: list[str], concurrency: int) 
                     say(f"{plain(event.test)}  {outcome.reason[:300]}")
                 if time.monotonic() - told > PROGRESS:
                     told = time.monotonic()
-                    _progress(events, len(expected), told - begun)
+                    _progress(events, expected, told - begun)
         except KeyboardInterrupt:
             return events, False
-    _progress(events, len(expected), time.monotonic() - begun)
+    _progress(events, expected, time.monotonic() - begun)
     return events, True
 
 
@@ -193,10 +197,9 @@ def _progress(events: list[Event], total: int, seconds: float) -> None:
     say(f"{minutes:3d}:{rest:02d}  {known.total()} of {total}: {known[Status.PASS]} ok, {known[Status.FAIL]} failed")
 
 
-def _events(space: Workspace, venv: Path, concurrency: int) -> Iterator[Event]:
+def _events(space: Workspace, venv: Path, env: dict[str, str], concurrency: int) -> Iterator[Event]:
     """The events of a run as they come. The processes are in a session of their own, and end with us."""
     words = [venv / "bin" / "stestr", "run", "--subunit", "--concurrency", str(concurrency), "--load-list", "tests"]
-    env = _env(space.folder, venv)
     with (space.folder / "stestr.err").open("w") as said:
         runner = subprocess.Popen(
             [str(word) for word in words], cwd=space.folder, env=env, stdout=subprocess.PIPE, stderr=said, start_new_session=True
@@ -220,15 +223,20 @@ def _events(space: Workspace, venv: Path, concurrency: int) -> Iterator[Event]:
             reader.wait()
 
 
-def _stestr_conf(folder: Path, venv: Path) -> None:
+def _stestr_conf(folder: Path, suite: Suite, venv: Path) -> None:
     """The folder of a run, with stestr's configuration."""
     folder.mkdir(parents=True, exist_ok=True)
-    library = next((venv / "lib").glob("python3*")) / "site-packages"
-    settings = {"test_path": library / "tempest" / "test_discover", "top_dir": library, "group_regex": r"([^\.]*\.)*"}
+    library = _library(venv)
+    settings = {"test_path": library / suite.discover, "top_dir": library, "group_regex": r"([^\.]*\.)*"}
     (folder / ".stestr.conf").write_text(render({"DEFAULT": settings}))
+
+
+def _library(venv: Path) -> Path:
+    return next((venv / "lib").glob("python3*")) / "site-packages"
 
 
 def _env(folder: Path, venv: Path) -> dict[str, str]:
     path = f"{venv / 'bin'}:{os.environ['PATH']}"
-    own = {"TEMPEST_CONFIG_DIR": str(folder), "OS_TEST_TIMEOUT": str(TEST_TIMEOUT), "PATH": path}
+    where = {"TEMPEST_CONFIG_DIR": str(folder), "OS_CLIENT_CONFIG_FILE": str(folder / suites.SDK.file)}
+    own = where | {"OS_TEST_TIMEOUT": str(TEST_TIMEOUT), "PATH": path}
     return {name: value for name, value in os.environ.items() if not name.startswith("OS_")} | own

@@ -30,7 +30,7 @@ FAIL = Outcome(Status.FAIL, 1.0, "ServerFault: no")
 SKIP = Outcome(Status.SKIP, 0.0, "not here")
 
 ABILITY = Ability((2, 100), (3, 71), ("port-security", "router"), ("lab", "lab2"), "lab", "file", 2, True)
-RESOURCES = Resources("i1", "i2", "42", "84", "net", "multi")
+RESOURCES = Resources("i1", "one", "i2", "42", "nano", "84", "net", "multi")
 
 
 def event(test: str, status: str = "success", **details: str) -> Event:
