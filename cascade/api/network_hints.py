@@ -10,7 +10,7 @@ from urllib.parse import quote
 from cascade.api.core import Core
 from cascade.api.zones import zone_sites
 from cascade.model.errors import Fault
-from cascade.reconcile.net.networks import ZONE_TAG, zone_hints
+from cascade.reconcile.net.span import ZONE_TAG, zone_hints
 
 HINTS, ZONES = "availability_zone_hints", "availability_zones"
 ZONED = {"network": "networks", "router": "routers"}

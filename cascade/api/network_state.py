@@ -24,9 +24,13 @@ BATCH = 100
 """Ids per southbound list: what fits into a request line everywhere."""
 BOUND = ("binding:host_id", "binding:vif_type", "binding:vif_details")
 """Shown to administrators only; taken from the site where the hub's row has them."""
-STATE = {"port": ("status", *BOUND), "floating_ip": ("status",)}
+STATE = {"port": ("status", *BOUND), "floating_ip": ("status",), "trunk": ("status",)}
 """Kind -> what its rows show of a site. Also what a list cannot be filtered by at the hub."""
-_PATHS = {"port": ("/v2.0/ports", "ports"), "floating_ip": ("/v2.0/floatingips", "floatingips")}
+_PATHS = {
+    "port": ("/v2.0/ports", "ports"), "floating_ip": ("/v2.0/floatingips", "floatingips"), "trunk": ("/v2.0/trunks", "trunks"),
+}  # fmt: skip
+ROUTERS = ("network:router_interface", "network:router_gateway")
+"""Owners of ports that need no hypervisor: where no site has the router yet, they work as soon as the hub has them, as OVN's do."""
 _BEST = ("ACTIVE", "BUILD", "ERROR")
 MADE = "cascade_made"
 
@@ -35,10 +39,20 @@ async def overlay_ports(core: Core, rows: list[dict[str, Any]]) -> None:
     """Run-time fields of port documents, in place."""
     found = await _state(core, "port", [r["id"] for r in rows if "id" in r])
     for row in rows:
-        _overlay(row, found.get(row.get("id", ""), {}), STATE["port"])
+        known = found.get(row.get("id", ""))
+        if known is None and row.get("device_owner") in ROUTERS:
+            known = {"status": "ACTIVE"}
+        _overlay(row, known or {}, STATE["port"])
         profile = row.get("binding:profile")
         if isinstance(profile, dict):
             profile.pop(MADE, None)
+
+
+async def overlay_trunks(core: Core, rows: list[dict[str, Any]]) -> None:
+    """Status of trunks, in place."""
+    found = await _state(core, "trunk", [r["id"] for r in rows if "id" in r])
+    for row in rows:
+        _overlay(row, found.get(row.get("id", ""), {}), STATE["trunk"])
 
 
 async def overlay_floating(core: Core, rows: list[dict[str, Any]]) -> None:

@@ -9,8 +9,9 @@ from cascade.api.boot import Boot
 from cascade.api.core import Core
 from cascade.api.request import Request
 from cascade.model.crash import point
-from cascade.model.errors import NativeFault
+from cascade.model.errors import Fault, NativeFault
 from cascade.model.reply import Reply
+from cascade.reconcile.net.span import alone
 
 
 class Nics:
@@ -54,7 +55,12 @@ class Nics:
             port["fixed_ips"] = [{"ip_address": nic["fixed_ip"]}]
         if groups is not None:
             port["security_groups"] = groups
-        made: dict[str, Any] = (await self._hub("POST", "/v2.0/ports", json={"port": port})).expect(201).json()["port"]
+        reply = await self._hub("POST", "/v2.0/ports", json={"port": port})
+        if reply.status == 403:
+            for row in await self._rows("networks", ("fields", "router:external"), ("fields", "shared"), ("id", nic["uuid"])):
+                if row["router:external"] and not row["shared"]:
+                    raise Fault(403, f"It is not allowed to create an interface on external network {nic['uuid']}")
+        made: dict[str, Any] = reply.expect(201).json()["port"]
         return made
 
     async def _wanted(self, boot: Boot) -> list[dict[str, Any]] | str:
@@ -111,6 +117,22 @@ class Nics:
         self._claimed.append(ident)
         claimed: dict[str, Any] = await self._core.networks.claim_port(port, self._device)
         return claimed
+
+    async def zones(self, boot: Boot) -> dict[str, str]:
+        """Networks the request names, by themselves or by a port, that stay in one site -> that site."""
+        nics = boot.networks if isinstance(boot.networks, list) else []
+        ports = [("id", n["port"]) for n in nics if n.get("port")]
+        found = await self._rows("ports", ("fields", "network_id"), *ports) if ports else []
+        wanted = {n["uuid"] for n in nics if n.get("uuid") and not n.get("port")} | {p["network_id"] for p in found}
+        if not wanted:
+            return {}
+        rows = await self._rows("networks", ("fields", "id"), ("fields", "tags"), *(("id", n) for n in sorted(wanted)))
+        return {r["id"]: site for r in rows if (site := alone(self._core.sites, r)) is not None}
+
+    async def _rows(self, path: str, *params: tuple[str, str]) -> list[dict[str, Any]]:
+        reply = await self._hub("GET", f"/v2.0/{path}", params=list(params))
+        rows: list[dict[str, Any]] = reply.json()[path] if reply.status == 200 else []
+        return rows
 
     async def _hub(self, method: str, path: str, **kw: Any) -> Reply:
         return await self._core.south.call("hub", "network", method, path, as_=self._req.caller, **kw)

@@ -8,76 +8,74 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import structlog
 
 from cascade.model.caller import Caller
-from cascade.model.errors import CascadeError, Fault, SiteUnreachable
+from cascade.model.errors import Fault
 from cascade.model.site import HUB
-from cascade.reconcile.net.floating import FloatingReplicas
+from cascade.reconcile.net.floating import FloatingReplicas, leads_to
+from cascade.reconcile.net.following import Following, Key
 from cascade.reconcile.net.groups import Groups
 from cascade.reconcile.net.networks import NetworkReplicas
 from cascade.reconcile.net.ports import PortReplicas
+from cascade.reconcile.net.qos import QosPolicies
 from cascade.reconcile.net.replica import (
     ADDRESS_GROUP,
+    COMPANION,
     FLOATING,
     GROUP,
+    MEMBERS,
     NETWORK,
     PORT,
+    QOS,
     ROUTER,
+    RULE,
     SUBNET,
+    TRUNK,
     Doc,
     Gone,
-    Kind,
     Refused,
     Replicas,
 )
 from cascade.reconcile.net.routers import RouterReplicas
-from cascade.reconcile.workqueue import WorkQueue
+from cascade.reconcile.net.sharing import SHARING, Sharing
+from cascade.reconcile.net.span import hinted
+from cascade.reconcile.net.trunks import Trunks
 from cascade.sites.registry import Sites
 from cascade.sites.south import South
 from cascade.store import Store
 
 log = structlog.get_logger(__name__)
 
-DIRTY = "network.sync"
-"""Verb of the intent that stands for copies not known to have followed; ``body`` holds the kind."""
 EXTENSIONS_FOR = 300.0
 """Seconds a site's list of Neutron extensions is believed."""
-Key = tuple[str, str]
-"""(kind, hub id)"""
 
 
-class Networks:
+class Networks(Following):
     """Everything of Neutron south of the hub. ``run`` works off the queue; without it only direct calls act."""
 
     def __init__(self, store: Store, south: South, sites: Sites) -> None:
-        self._store, self._south, self._sites = store, south, sites
-        self._r = Replicas(store, south)
+        super().__init__(store, sites, Replicas(store, south))
+        self._south = south
         self._r.made = self._look_again
-        self._groups = Groups(self._r)
+        self._groups = Groups(self._r, self._site_extensions)
         self._networks = NetworkReplicas(self._r, sites)
         self._ports = PortReplicas(self._r)
         self._routers = RouterReplicas(self._r, self._networks)
         self._floating = FloatingReplicas(self._r, self._networks)
-        self._queue: WorkQueue[Key] = WorkQueue(self._work, name="network", base=0.25)
+        self._qos = QosPolicies(self._r)
+        self._trunks = Trunks(self._r, self._stand, self._leave)
+        self._sharing = Sharing(self._r)
         self._extensions: dict[str, tuple[float, frozenset[str]]] = {}
-        self._failing: set[Key] = set()
-        self._syncs: dict[str, Callable[[str], Awaitable[None]]] = {
+        self._syncs = {
             NETWORK.name: self._sync_network, SUBNET.name: self._sync_subnet, PORT.name: self._sync_port,
-            GROUP.name: self._sync_group, ADDRESS_GROUP.name: self._sync_addresses, ROUTER.name: self._sync_router,
-            FLOATING.name: self._sync_floating,
+            GROUP.name: self._sync_group, MEMBERS.name: self._sync_members, ADDRESS_GROUP.name: self._sync_addresses,
+            ROUTER.name: self._sync_router, FLOATING.name: self._sync_floating, QOS.name: self._sync_qos,
+            TRUNK.name: self._sync_trunk, SHARING: self._sync_sharing,
         }  # fmt: skip
-
-    async def run(self) -> None:
-        """Take up what a former process left dirty, then work until cancelled."""
-        self._sites.health.on_up.append(self._returned)
-        for intent in await self._store.intents.pending(verb=DIRTY):
-            if intent.resource_id:
-                self._queue.add((intent.body["kind"], intent.resource_id))
-        await self._queue.run()
 
     # -- a server's port ---------------------------------------------------------------------------------------------
 
@@ -85,21 +83,45 @@ class Networks:
         """The site's port for a hub port, with network, subnets and groups; returns its id there.
 
         What is needed comes before what needs it, and no lease is held while another is taken. Everything is written by the
-        site's service account, so the ``caller``'s rights must have been judged by the hub before. Raises Fault 409
-        where the site cannot have it, SiteError where the site or the hub does not answer.
+        site's service account, so the ``caller``'s rights must have been judged by the hub before; all but the one that Nova
+        judges, to be on an external network. Raises Fault 403 where he has not, 409 where the site cannot have it, SiteError
+        where the site or the hub does not answer.
         """
-        del caller
-        try:
-            made = await self._materialise(site, port)
-        except Gone as e:
-            log.warning("made again", site=site, port=port["id"], error=str(e))
-            made = await self._materialise(site, port)
+        made = await self._stand(site, port, outside=caller.is_admin)
+        if trunk := port.get("trunk_details"):
+            await self._trunks.ensure(site, trunk["trunk_id"])
+        return made
+
+    async def _stand(self, site: str, port: Doc, *, outside: bool = True) -> str:
+        """The copy in this site, and in no other: a port's owner can take it from a server that still runs with it."""
+        for other, copy in (await self._r.sites_of(PORT, port["id"])).items():
+            if other == site:
+                continue
+            if await self._used(other, copy):
+                raise Fault(409, f"Port {port['id']} is still in use.")
+            await self._leave(other, port["id"])
+        members = await self._groups.members.concerned(port.get("security_groups") or (), {site})
+        async with self.change(*((MEMBERS.name, m) for m in members)):
+            try:
+                made = await self._materialise(site, port, outside=outside)
+            except Gone as e:
+                log.warning("made again", site=site, port=port["id"], error=str(e))
+                made = await self._materialise(site, port, outside=outside)
         now = await self._r.hub(PORT, port["id"])
         if now is None or now["revision_number"] != port["revision_number"]:
             await self.sync(PORT.name, port["id"])  # changed before anybody knew that a copy had to follow
         return made
 
-    async def _materialise(self, site: str, port: Doc) -> str:
+    async def at_work(self, hub_port: str) -> bool:
+        """Whether a server has this port in any site. Raises SiteError where one that has a copy does not answer."""
+        copies = await self._r.sites_of(PORT, hub_port)
+        return any(await asyncio.gather(*(self._used(site, copy) for site, copy in copies.items())))
+
+    async def _used(self, site: str, copy: str) -> bool:
+        row = await self._r.show(site, PORT, copy)
+        return row is not None and bool(row.get("device_id"))
+
+    async def _materialise(self, site: str, port: Doc, *, outside: bool) -> str:
         net_id = port["network_id"]
         net, subnets, interfaces, extensions, groups = await asyncio.gather(
             self._r.hub(NETWORK, net_id), self._r.hub_list(SUBNET, ("network_id", net_id)),
@@ -108,10 +130,13 @@ class Networks:
         )  # fmt: skip
         if net is None:
             raise Fault(404, f"Network {net_id} could not be found.")
-        if net.get("router:external"):
-            raise Fault(409, f"It is not allowed to create an interface on external network {net_id}.")
+        if net.get("router:external") and not net.get("shared") and not outside:
+            raise Fault(403, f"It is not allowed to create an interface on external network {net_id}")
         routed = {f["subnet_id"] for p in interfaces for f in p["fixed_ips"]}
+        net, port = await self._qos.localised(site, extensions, net, port)
         placed = await self._networks.ensure(site, net, subnets, routed=routed, consumer=port["project_id"])
+        if not {f["subnet_id"] for f in port["fixed_ips"]} <= placed.subnets.keys():
+            raise Fault(409, f"External network {net_id} has other subnets in availability zone {site}.")
         try:
             made = await self._ports.ensure(site, port, placed, groups, extensions)
         except Refused as e:
@@ -121,33 +146,45 @@ class Networks:
             raise Gone(f"something port {port['id']} needs is not at {site} any more") from e
         for router in {p["device_id"] for p in interfaces}:
             self._queue.add((ROUTER.name, router))
-        if interfaces:
-            for floating in await self._r.hub_list(FLOATING, ("port_id", port["id"])):
-                self._queue.add((FLOATING.name, floating["id"]))
+        for router in {p["device_id"] for p in interfaces}:
+            for floating in await self._r.hub_list(FLOATING, ("router_id", router)):
+                if leads_to(floating, port["id"]):
+                    self._queue.add((FLOATING.name, floating["id"]))
         return made
 
-    async def drop_port(self, hub_port: str) -> None:
-        """No site has a copy of this port any more. Raises SiteError while one that may have it does not answer."""
-        pairs = await self._store.pairs.of_hub(PORT.name, hub_port)
-        for pair in pairs:
-            await self._ports.drop(pair.site, hub_port, pair.site_id)
-        if pairs:
-            return
-        # A crash between the site's create and the pair leaves only the stamp: look where its network stands.
-        port = await self._r.hub(PORT, hub_port)
-        for site in await self._r.sites_of(NETWORK, port["network_id"]) if port else ():
-            row = await self._r.find(site, PORT, hub_port)
-            if row is not None:
-                await self._ports.drop(site, hub_port, row["id"])
+    async def drop_port(self, hub_port: str, groups: Iterable[str] = ()) -> None:
+        """No site has a copy of this port any more; other sites stop admitting it as a member of its ``groups``.
 
-    async def drop_port_at(self, site: str, hub_port: str) -> None:
-        """The copy in one site goes."""
-        site_id = await self._r.site_id(site, PORT, hub_port)
-        if site_id is None:
-            row = await self._r.find(site, PORT, hub_port)
-            site_id = row["id"] if row else None
-        if site_id is not None:
-            await self._ports.drop(site, hub_port, site_id)
+        Raises SiteError while a site that may have it does not answer.
+        """
+        copies = await self._r.sites_of(PORT, hub_port)
+        if not copies:
+            # A crash between the site's create and the pair leaves only the stamp: look where its network stands.
+            port = await self._r.hub(PORT, hub_port)
+            for site in await self._r.sites_of(NETWORK, port["network_id"]) if port else ():
+                row = await self._r.find(site, PORT, hub_port)
+                if row is not None:
+                    copies[site] = row["id"]
+        members = await self._groups.members.concerned(groups, copies)
+        async with self.change(*((MEMBERS.name, m) for m in members)):
+            for site, copy in copies.items():
+                await self._drop_copy(site, hub_port, copy)
+
+    async def _drop_copy(self, site: str, hub_port: str, copy: str) -> None:
+        try:
+            await self._ports.drop(site, hub_port, copy)
+        except Refused as e:
+            if e.reply.status != 409 or not await self._trunks.part(site, copy, lambda: self._ports.drop(site, hub_port, copy)):
+                raise
+
+    async def _leave(self, site: str, hub_port: str) -> None:
+        """One site's copy goes; the port itself may live on."""
+        copy = await self._r.site_id(site, PORT, hub_port)
+        port = await self._r.hub(PORT, hub_port)
+        members = await self._groups.members.concerned(port["security_groups"], {site}) if port else []
+        async with self.change(*((MEMBERS.name, m) for m in members)):
+            if copy is not None:
+                await self._drop_copy(site, hub_port, copy)
 
     async def claim_port(self, port: dict[str, Any], device: str) -> dict[str, Any]:
         """The hub port with ``device`` as its device id, if nobody was faster (R2.6). Raises Fault 409, as Nova does."""
@@ -164,84 +201,15 @@ class Networks:
 
     # -- changes at the hub ------------------------------------------------------------------------------------------
 
-    async def dirty(self, kind: str, hub_id: str) -> list[str]:
-        """Before a change at the hub: a mark for every key that has copies, so that a crash loses no change. See ``unmark``."""
-        if not await self._concerned(kind, hub_id):
-            return []
-        intent = await self._store.intents.open(
-            DIRTY, site="", project_id="", user_id="", resource_id=hub_id, request_id="", body={"kind": kind}
-        )
-        return [intent.id]
-
-    async def unmark(self, marks: Iterable[str]) -> None:
-        """The change did not happen after all."""
-        for ident in marks:
-            await self._store.intents.close(ident)
-
-    async def sync(self, kind: str, hub_id: str) -> None:
-        """After a change (a delete too): copies follow in the background, tried again until they have."""
-        self._queue.forget((kind, hub_id))  # a new reason to look: pauses begin anew
-        self._queue.add((kind, hub_id))
-
-    def _look_again(self, kind: Kind, hub_id: str) -> None:
-        if kind is not PORT:  # of ports there are many: their revision is compared instead
-            self._queue.add((kind.name, hub_id))
-
-    async def _concerned(self, kind: str, hub_id: str) -> bool:
-        # A router or floating IP without a copy may get its first one by the very change.
-        return kind in (ROUTER.name, FLOATING.name) or bool(await self._store.pairs.of_hub(kind, hub_id))
-
-    def _returned(self, site: str) -> None:
-        """A site is back: what failed does not wait for its pause to end."""
-        for key in list(self._failing):
-            self._queue.add(key)
-
-    async def _work(self, key: Key) -> None:
-        kind, hub_id = key
-        marks = [i.id for i in await self._store.intents.by_resource(hub_id) if i.verb == DIRTY]  # read before looking
-        try:
-            await self._syncs[kind](hub_id)
-        except CascadeError:
-            self._failing.add(key)
-            raise
-        self._failing.discard(key)
-        await self.unmark(marks)
-
-    async def _each(self, sites: Iterable[str], act: Callable[[str], Awaitable[None]]) -> None:
-        """``act`` in every site beside the others; the first error is raised when all are done."""
-
-        async def one(site: str) -> None:
-            if not self._sites.usable(site):
-                raise SiteUnreachable(site, "down")
-            await act(site)
-
-        done = await asyncio.gather(*(one(s) for s in sites), return_exceptions=True)
-        for error in done:
-            if isinstance(error, BaseException):
-                raise error
-
-    async def _follow(
-        self,
-        kind: Kind,
-        hub_id: str,
-        sync: Callable[[str, str], Awaitable[bool]] | None,
-        drop: Callable[[str, str, str], Awaitable[None]],
-    ) -> None:
-        """The common shape: every copy follows by ``sync`` (False: it is not there any more) or, without it, by ``drop``."""
-        copies = await self._r.sites_of(kind, hub_id)
-
-        async def act(site: str) -> None:
-            if sync is None:
-                await drop(site, hub_id, copies[site])
-            elif not await sync(site, copies[site]):
-                log.warning("copy is gone", site=site, kind=kind.name, id=hub_id)
-                await self._store.pairs.drop(kind.name, hub_id, site)
-
-        await self._each(copies, act)
+    async def _touched(self, kind: str, hub_id: str) -> list[Key]:
+        """A port that goes or changes its groups leaves those it is in now."""
+        copies = await self._r.sites_of(PORT, hub_id) if kind == PORT.name else {}
+        port = await self._r.hub(PORT, hub_id) if copies else None
+        return [(MEMBERS.name, m) for m in await self._groups.members.concerned(port["security_groups"], copies)] if port else []
 
     async def _sync_network(self, hub_id: str) -> None:
-        net = await self._r.hub(NETWORK, hub_id)
-        if net is None:
+        found = await self._r.hub(NETWORK, hub_id)
+        if found is None:
             await self._follow(NETWORK, hub_id, None, self._drop_network)
             await self._networks.forget_home(hub_id)
             return
@@ -249,9 +217,12 @@ class Networks:
             self._r.hub_list(SUBNET, ("network_id", hub_id)), self._routers.interfaces(("network_id", hub_id))
         )
         routed = {f["subnet_id"] for p in interfaces for f in p["fixed_ips"]}
-        await self._follow(
-            NETWORK, hub_id, lambda site, copy: self._networks.sync(site, net, subnets, copy, routed=routed), self._drop_network
-        )
+
+        async def sync(site: str, copy: str) -> bool:
+            (net,) = await self._qos.localised(site, await self._site_extensions(site), found)
+            return await self._networks.sync(site, net, subnets, copy, routed=routed)
+
+        await self._follow(NETWORK, hub_id, sync, self._drop_network)
 
     async def _drop_network(self, site: str, hub_id: str, site_id: str) -> None:
         """Nothing of ours may be left in it: what is, is a leftover, since the hub's network had nothing in it."""
@@ -263,19 +234,21 @@ class Networks:
             pair = await self._store.pairs.by_site_id(site, subnet)
             if pair is not None and pair.kind == SUBNET.name:
                 await self._store.pairs.drop(SUBNET.name, pair.hub_id, site)
+                await self._networks.forget_announcer(pair.hub_id)
         await self._r.delete(site, NETWORK, hub_id, site_id)
 
     async def _sync_subnet(self, hub_id: str) -> None:
         subnet = await self._r.hub(SUBNET, hub_id)
         if subnet is None:
             await self._follow(SUBNET, hub_id, None, self._networks.drop_subnet)
+            await self._networks.forget_announcer(hub_id)
         else:
             await self._sync_network(subnet["network_id"])
 
     async def _sync_port(self, hub_id: str) -> None:
         port = await self._r.hub(PORT, hub_id)
         if port is None:
-            await self._follow(PORT, hub_id, None, self._ports.drop)
+            await self._follow(PORT, hub_id, None, self._drop_copy)
             return
         if str(port["device_owner"]).startswith("network:"):
             return  # a router's: its router's sync knows its address in each site
@@ -284,11 +257,16 @@ class Networks:
             groups = await self._groups.ensure(site, port["security_groups"])
             extensions = await self._site_extensions(site)
             pairs = await self._store.pairs.to_site(site, [f["subnet_id"] for f in port["fixed_ips"]])
-            return await self._ports.sync(site, port, copy, {k: p.site_id for k, p in pairs.items()}, groups, extensions)
+            (local,) = await self._qos.localised(site, extensions, port)
+            return await self._ports.sync(site, local, copy, {k: p.site_id for k, p in pairs.items()}, groups, extensions)
 
-        await self._follow(PORT, hub_id, sync, self._ports.drop)
+        members = await self._groups.members.concerned(port["security_groups"], await self._r.sites_of(PORT, hub_id))
+        async with self.change(*((MEMBERS.name, m) for m in members)):
+            await self._follow(PORT, hub_id, sync, self._drop_copy)
         for floating in await self._r.hub_list(FLOATING, ("port_id", hub_id)):
             self._queue.add((FLOATING.name, floating["id"]))
+        if trunk := port.get("trunk_details"):
+            await self._sync_trunk(trunk["trunk_id"])
 
     async def _sync_group(self, hub_id: str) -> None:
         group = await self._r.hub(GROUP, hub_id)
@@ -300,23 +278,68 @@ class Networks:
         sync = None if group is None else lambda site, copy: self._groups.sync_addresses(site, group, copy)
         await self._follow(ADDRESS_GROUP, hub_id, sync, lambda site, hub, copy: self._r.delete(site, ADDRESS_GROUP, hub, copy))
 
+    async def _sync_members(self, hub_id: str) -> None:
+        """Where the address group is gone, its companions are too: the rules of every group there that names it are looked at."""
+        copies = await self._r.sites_of(MEMBERS, hub_id)
+
+        async def sync(site: str) -> None:
+            if await self._groups.members.sync(site, hub_id, copies[site]):
+                return
+            await self._store.pairs.drop(MEMBERS.name, hub_id, site)
+            for rule in await self._r.hub_list(RULE, ("remote_group_id", hub_id.removesuffix(COMPANION))):
+                await self.sync(GROUP.name, rule["security_group_id"])
+
+        await self._each(copies, sync)
+
+    async def _sync_qos(self, hub_id: str) -> None:
+        policy = await self._r.hub(QOS, hub_id)
+        sync = None if policy is None else lambda site, copy: self._qos.sync(site, policy, copy)
+        await self._follow(QOS, hub_id, sync, self._qos.drop)
+
+    async def _sync_trunk(self, hub_id: str) -> None:
+        """Where its parent's copy stands, and where it stood."""
+        trunk = await self._r.hub(TRUNK, hub_id)
+        copies = await self._r.sites_of(TRUNK, hub_id)
+        if trunk is None:
+            await self._follow(TRUNK, hub_id, None, self._trunks.drop)
+            return
+        parents = await self._r.sites_of(PORT, trunk["port_id"])
+        await self._each(copies.keys() | parents.keys(), lambda site: self._trunks.sync(site, trunk))
+
+    async def _sync_sharing(self, network: str) -> None:
+        allowed = await self._sharing.allowed(network)
+        copies = await self._r.sites_of(NETWORK, network)
+        await self._each(copies, lambda site: self._sharing.sync(site, network, copies[site], allowed))
+
     async def _sync_router(self, hub_id: str) -> None:
         router = await self._r.hub(ROUTER, hub_id)
         if router is None:
+            await self._routers.lost(hub_id)
             await self._follow(ROUTER, hub_id, None, self._routers.drop)
+            await self._unbridge(hub_id)
             return
-        interfaces = await self._routers.of(router)
+        plan = await self._routers.plan(router)
+        await self._each(plan.sites, lambda site: self._routers.sync(site, plan))
+        if plan.bridge is None:
+            await self._unbridge(hub_id)
+        if plan.stale:
+            await self._sync_router(hub_id)
 
-        async def sync(site: str) -> None:
-            await self._routers.sync(site, router, interfaces)
-
-        await self._each(await self._routers.sites(hub_id, interfaces), sync)
+    async def _unbridge(self, router: str) -> None:
+        """No site has an interface on it any more."""
+        if not await self._routers.bridges.known(router):
+            return
+        for net in await self._routers.bridges.of(router):
+            await self._routers.bridges.lost(router, net["id"])
+            async with self.change((NETWORK.name, net["id"])):
+                await self._routers.bridges.delete(net["id"])
+        await self._routers.bridges.forget(router)
 
     async def _sync_floating(self, hub_id: str) -> None:
         """In the sites of its port, and nowhere else: elsewhere it goes first, so that its address answers once."""
         floating = await self._r.hub(FLOATING, hub_id)
-        target = floating["port_id"] if floating else None
-        there = await self._r.sites_of(PORT, target) if target else {}
+        forwardings = await self._floating.forwardings(floating) if floating else []
+        there = await self._floating.sites(floating, forwardings) if floating else {}
         copies = await self._r.sites_of(FLOATING, hub_id)
 
         async def drop(site: str) -> None:
@@ -325,16 +348,32 @@ class Networks:
         await self._each(copies.keys() - there.keys(), drop)
         if floating is None or not there:
             return
-        router = await self._r.hub(ROUTER, floating["router_id"])
+        router = await self._r.hub(ROUTER, floating["router_id"] or "")
         if router is None:
             return
-        interfaces = await self._routers.of(router)
+        plan = await self._routers.plan(router)
 
         async def make(site: str) -> None:
-            await self._routers.sync(site, router, interfaces)
-            await self._floating.sync(site, floating, there[site])
+            await self._routers.sync(site, plan)
+            await self._floating.sync(site, floating, there[site], forwardings)
 
         await self._each(there, make)
+
+    async def may_float(self, external: str, port: str, beside: Iterable[str] = ()) -> None:
+        """Raises Neutron's own Fault 404 where an external network is in no site of the port, and 409 where an address that
+        leads to ports ``beside`` this one leads to another site already."""
+        there = await self._r.sites_of(PORT, port)
+        others = {s for p in beside for s in await self._r.sites_of(PORT, p)} if there else set()
+        if others and not others & there.keys():
+            text = f"Port {port} is in availability zone {min(there)}, and the Floating IP leads to {min(others)} already: "
+            raise Fault(409, f"{text}forwardings of one address go to one zone.")
+        net = await self._r.hub(NETWORK, external) if there else None
+        zones = hinted(self._sites, net) if net is not None else []
+        for site in there:
+            if zones and site not in zones:
+                text = f"External network {external} is in availability zone {', '.join(zones)}, and so is not reachable from port "
+                text += f"{port} in {site}.  Therefore, cannot associate it with a Floating IP."
+                raise Fault(404, text, kind="ExternalGatewayForFloatingIPNotFound")
 
     async def _site_extensions(self, site: str) -> frozenset[str]:
         known = self._extensions.get(site)

@@ -51,18 +51,18 @@ class Ports:
         """
         for port in await self.of_device(device):
             made = port["id"] not in keep if keep is not None else self.made(port)
-            await self.drop(port["id"], delete=made)
+            await self.drop(port, delete=made)
 
-    async def drop(self, port: str, *, delete: bool) -> None:
-        """One port away from its server, in the site and then at the hub."""
-        await self._networks.drop_port(port)
+    async def drop(self, port: dict[str, Any], *, delete: bool) -> None:
+        """One port (the hub's document) away from its server, in the site and then at the hub."""
+        await self._networks.drop_port(port["id"], port.get("security_groups") or ())
         point("ports:site-dropped")
-        path = f"/v2.0/ports/{port}"
+        path = f"/v2.0/ports/{port['id']}"
         if delete:
             reply = await self._south.call("hub", "network", "DELETE", path, timeout=10)
         else:
             body = {"port": {"device_id": "", "device_owner": ""}}
             reply = await self._south.call("hub", "network", "PUT", path, json=body, timeout=10)
         if not reply.ok and reply.status != 404:
-            raise BadReply("hub", f"port {port}: {reply.status}")
+            raise BadReply("hub", f"port {port['id']}: {reply.status}")
         point("ports:hub-dropped")

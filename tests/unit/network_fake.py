@@ -19,14 +19,18 @@ from cascade.model.site import Site
 from cascade.reconcile.network import Networks
 from cascade.sites.registry import Sites
 from cascade.store import Store
+from tests.unit import network_parts_fake as parts_of
+from tests.unit.sites_fake import caller
 
+ME = caller("member", "reader")
+"""A tenant."""
 Doc = dict[str, Any]
 Answer = tuple[int, Any]
 Params = Sequence[tuple[str, str]]
 SINGULAR = {
     "networks": "network", "subnets": "subnet", "ports": "port", "routers": "router", "floatingips": "floatingip",
     "security-groups": "security_group", "security-group-rules": "security_group_rule", "address-groups": "address_group",
-    "rbac-policies": "rbac_policy",
+    "rbac-policies": "rbac_policy", "trunks": "trunk", "qos": "policy",
 }  # fmt: skip
 
 
@@ -34,10 +38,14 @@ def error(status: int, kind: str) -> Answer:
     return status, {"NeutronError": {"type": kind, "message": kind, "detail": ""}}
 
 
+EXTENSIONS = ("address-group", "security-groups-remote-address-group", "qos", "trunk")
+RULE_TYPES = ("bandwidth_limit", "dscp_marking", "minimum_bandwidth")
+
+
 class Cloud:
     """One Neutron. The hub numbers MACs and addresses; a site takes what it is told and refuses what is taken."""
 
-    def __init__(self, name: str, *, extensions: Sequence[str] = ("address-group",)) -> None:
+    def __init__(self, name: str, *, extensions: Sequence[str] = EXTENSIONS) -> None:
         self.name, self.extensions = name, extensions
         self.rows: dict[str, dict[str, Doc]] = {path: {} for path in SINGULAR}
         self.tags: dict[str, list[str]] = {}
@@ -66,8 +74,9 @@ class Cloud:
             row.setdefault("gateway_ip", str(ipaddress.ip_network(row["cidr"])[1]))
             self.rows["networks"][row["network_id"]]["subnets"].append(row["id"])
         elif path == "ports":
-            row = {"mac_address": f"fa:16:3e:00:00:{self.serial % 256:02x}", "device_id": "", "device_owner": "",
-                   "security_groups": [], "allowed_address_pairs": [], "extra_dhcp_opts": [], "port_security_enabled": True,
+            row = {"mac_address": f"fa:16:3e:00:{self.serial // 256:02x}:{self.serial % 256:02x}", "device_id": "",
+                   "device_owner": "", "security_groups": [], "allowed_address_pairs": [], "extra_dhcp_opts": [],
+                   "port_security_enabled": True,
                    "status": "DOWN", **row}  # fmt: skip
         elif path == "security-groups":
             row["security_group_rules"] = []
@@ -77,10 +86,15 @@ class Cloud:
             group = self.rows["security-groups"][row["security_group_id"]]
             group["security_group_rules"].append(row)
             group["revision_number"] += 1
+        elif path == "trunks":
+            row = {"sub_ports": [], "status": "DOWN", **row}
+            parts_of.trunk(self.rows, row)
+        elif path == "qos":
+            row = {"rules": [], "shared": False, **row}
         elif path == "routers":
             row = {"external_gateway_info": None, "routes": [], "status": "ACTIVE", "availability_zone_hints": [], **row}
         elif path == "floatingips":
-            row = {"port_id": None, "fixed_ip_address": None, "router_id": None, "status": "DOWN", **row}
+            row = {"port_id": None, "fixed_ip_address": None, "router_id": None, "status": "DOWN", "port_forwardings": [], **row}
         self.rows[path][row["id"]] = row
         if path == "security-groups":
             for ethertype in ("IPv4", "IPv6"):
@@ -108,22 +122,32 @@ class Cloud:
 
     def _serve(self, method: str, parts: list[str], params: Params, doc: Any, headers: Mapping[str, str]) -> Answer:
         path, one = parts[0], SINGULAR.get(parts[0], "")
+        if path == "qos":
+            if parts[1] == "rule-types":
+                return 200, {"rule_types": [{"type": t} for t in RULE_TYPES]}
+            parts = ["qos", *parts[2:]]
         if path == "extensions":
             return 200, {"extensions": [{"alias": a} for a in self.extensions]}
         if path == "quotas":
             self.quotas[parts[1]] = -1
             return 200, doc
+        if path == "availability_zones":
+            return 200, {path: []}
         if path not in self.rows:
             return error(404, "NotFound")
         if len(parts) == 1:
             if method == "POST":
                 return self._create(path, one, doc[one])
-            return 200, {path.replace("-", "_"): self._list(path, params)}
+            return 200, {{"qos": "policies"}.get(path, path.replace("-", "_")): self._list(path, params)}
         row = self.rows[path].get(parts[1])
         if row is None:
             return error(404, f"{one}NotFound")
+        if parts[2:3] == ["port_forwardings"]:
+            return parts_of.forwarding(method, row, "".join(parts[3:]), doc)
         if parts[2:3] == ["tags"]:
             return self._tags(method, row, parts[3:], doc)
+        if path == "qos" and len(parts) > 2:
+            return parts_of.qos_rule(method, row, parts[2].removesuffix("s"), "".join(parts[3:]), doc)
         if len(parts) == 3:
             return self._verb(row, parts[2], doc)
         if method == "DELETE":
@@ -132,6 +156,8 @@ class Cloud:
             match = headers.get("If-Match")
             if match is not None and match != f"revision_number={row['revision_number']}":
                 return error(412, "RevisionNumberConstraintFailed")
+            if path == "routers" and not parts_of.reachable(self.rows, row["id"], doc[one].get("routes") or ()):
+                return error(400, "InvalidRoutes")
             row.update(doc[one])
             row["revision_number"] += 1
             if path == "floatingips":
@@ -150,7 +176,9 @@ class Cloud:
         fields = {v for k, v in params if k == "fields"}
 
         def fits(row: Doc) -> bool:
-            return all(str(row.get(k)).lower() in {v.lower() for v in vs} for k, vs in wanted.items())
+            if path == "ports" and not wanted.get("security_groups", set()) <= set(row["security_groups"]):
+                return False
+            return all(k == "security_groups" or str(row.get(k)).lower() in {v.lower() for v in vs} for k, vs in wanted.items())
 
         return [{k: v for k, v in r.items() if not fields or k in fields} for r in self.rows[path].values() if fits(r)]
 
@@ -165,6 +193,10 @@ class Cloud:
             refusal = self._address(body)
             if refusal is not None:
                 return refusal
+        if path == "security-group-rules" and body.get("remote_address_group_id") not in {None, *self.rows["address-groups"]}:
+            return error(404, "AddressGroupNotFound")
+        if path == "trunks" and body["port_id"] not in self.rows["ports"]:
+            return error(404, "TrunkPortNotFound")
         row = self.add(path, body)
         if path == "floatingips":
             self._associate(row)
@@ -179,6 +211,8 @@ class Cloud:
             return error(409, "MacAddressInUse")
         if "fixed_ips" not in body:
             body["fixed_ips"] = [{"subnet_id": s} for s in self.rows["networks"][body["network_id"]]["subnets"]]
+        if not parts_of.slaac(self.rows, body):
+            return error(400, "AllocationOnAutoAddressSubnet")
         for fixed in body["fixed_ips"]:
             subnet = self.rows["subnets"].get(fixed["subnet_id"])
             if subnet is None:
@@ -214,13 +248,24 @@ class Cloud:
         return 200, {"tags": row["tags"]}
 
     def _verb(self, row: Doc, verb: str, doc: Any) -> Answer:
+        if verb == "add_router_interface" and "subnet_id" in doc:
+            if parts_of.overlaps(self.rows, row["id"], {doc["subnet_id"]}):
+                return error(400, "BadRequest")
+            made = self.add("ports", parts_of.interface(row, self.rows["subnets"][doc["subnet_id"]]))
+            return 200, {"port_id": made["id"]}
         if verb == "add_router_interface":
             port = self.rows["ports"].get(doc["port_id"])
             if port is None:
                 return error(404, "PortNotFound")
+            if parts_of.overlaps(self.rows, row["id"], {f["subnet_id"] for f in port["fixed_ips"]}):
+                return error(400, "BadRequest")
             port.update(device_id=row["id"], device_owner="network:router_interface", status="ACTIVE")
+        elif verb == "remove_router_interface" and parts_of.routed_over(self.rows, row, doc["port_id"]):
+            return error(409, "RouterInterfaceInUseByRoute")
         elif verb == "remove_router_interface":
             del self.rows["ports"][doc["port_id"]]
+        elif verb in ("add_subports", "remove_subports"):
+            parts_of.subports(self.rows, row, doc["sub_ports"], add=verb == "add_subports")
         elif verb == "add_addresses":
             row["addresses"] += doc["addresses"]
         elif verb == "remove_addresses":
@@ -229,6 +274,15 @@ class Cloud:
 
     def _delete(self, path: str, row: Doc) -> Answer:
         ident = row["id"]
+        refusal = parts_of.in_use(self.rows, path, ident)
+        if refusal is not None:
+            return error(409, refusal)
+        if path == "trunks":
+            parts_of.untrunk(self.rows, row)
+        if path == "security-groups":
+            for rule in list(self.rows["security-group-rules"].values()):
+                if ident in (rule["security_group_id"], rule["remote_group_id"]):
+                    self._delete("security-group-rules", rule)
         inside = [p for p in self.rows["ports"].values() if p["network_id"] == ident]
         if path == "networks" and any(p["device_owner"] != "network:dhcp" for p in inside):
             return error(409, "NetworkInUse")
@@ -274,6 +328,9 @@ class FakeSouth:
         status, answer = self._clouds[target].serve(method, path, list(params or ()), doc, headers or {})
         sent = b"" if answer is None else jsonlib.dumps(answer).encode()
         return Reply(target, status, {"content-type": "application/json"}, sent)
+
+    async def project_id(self, target: str, caller: Caller | None) -> str | None:
+        return caller.project_id if caller else "svc"
 
     def base_urls(self, target: str) -> dict[str, str]:
         return {}

@@ -81,6 +81,17 @@ async def test_hints_are_kept_and_shown(gate: Gate) -> None:
     assert shown == [{"availability_zone_hints": ["tokyo", "paris"]}]
 
 
+async def test_a_routers_port_needs_no_site_to_be_active(gate: Gate) -> None:
+    """Clients wait for that before they take the interface away again; an unbound port of nobody stays DOWN."""
+    hub_net, _subnet = gate.net.network()
+    inside = gate.net.port(hub_net, device_owner="network:router_interface", device_id="r1")
+    plain = gate.net.port(hub_net)
+    for port, status in ((inside, "ACTIVE"), (plain, "DOWN")):
+        assert (await gate.doc("GET", f"/v2.0/ports/{port['id']}"))["port"]["status"] == status
+    shown = (await gate.doc("GET", "/v2.0/ports", params=[("fields", "status"), ("device_id", "r1")]))["ports"]
+    assert shown == [{"status": "ACTIVE"}]
+
+
 async def test_an_unknown_zone_is_neutrons_404(gate: Gate) -> None:
     for path, key in (("networks", "network"), ("routers", "router")):
         with pytest.raises(Fault) as caught:
@@ -216,9 +227,25 @@ async def test_a_delete_reaches_the_site(gate: Gate) -> None:
     assert not gate.net.hub.rows["ports"]
 
 
+async def test_a_bound_ports_mac_stays(gate: Gate) -> None:
+    hub_net, _ = gate.net.network()
+    port = gate.net.port(hub_net)
+    path, body = f"/v2.0/ports/{port['id']}", {"port": {"mac_address": "FA:16:3E:7A:00:01"}}
+    made = gate.net.paris.rows["ports"][await gate.net.networks.materialise_port("paris", port, caller())]
+    made["device_id"] = "a server"
+    with pytest.raises(Fault) as refused:
+        await gate.doc("PUT", path, body)
+    assert (refused.value.status, refused.value.kind) == (409, "PortBound")
+    await gate.doc("PUT", path, {"port": {"mac_address": port["mac_address"].upper()}})  # the one it has
+    made["device_id"] = ""
+    await gate.doc("PUT", path, body)
+    await gate.net.settle()
+    assert made["mac_address"].lower() == "fa:16:3e:7a:00:01"
+
+
 async def test_without_the_hubs_verdict_the_mark_stays(gate: Gate) -> None:
     port = await placed(gate)
-    gate.net.down.add("hub")
+    gate.net.hub.after = lambda method, path: gate.net.down.add("hub")  # asked what the port is, it dies before the write
     with pytest.raises(SiteUnreachable):
         await gate.ask("PUT", f"/v2.0/ports/{port['id']}", {"port": {"name": "maybe"}})
     assert await gate.net.store.intents.pending(verb="network.sync")
@@ -231,3 +258,74 @@ async def test_agents_are_the_sites_for_administrators(gate: Gate, monkeypatch: 
     monkeypatch.setattr(network, "concatenated", both)
     assert (await gate.doc("GET", "/v2.0/agents", admin=True)) == {"agents": ["all"]}
     assert (await gate.ask("GET", "/v2.0/agents")).status == 404  # the fake hub's own word
+
+
+async def test_a_floating_ip_goes_to_ports_of_its_zones_only(gate: Gate) -> None:
+    """Refused in Neutron's own way where the external network is another site's; a port that is nowhere yet can have it."""
+    gate.net.hub.rows["networks"][gate.net.hub.external]["tags"] = ["cascade.az.0=tokyo"]
+    port = await placed(gate, "paris")
+    wanted = {"floating_network_id": gate.net.hub.external, "floating_ip_address": "203.0.113.9", "project_id": "p1"}
+    with pytest.raises(Fault, match="not reachable from port") as caught:
+        await gate.ask("POST", "/v2.0/floatingips", {"floatingip": {**wanted, "port_id": port["id"]}})
+    assert (caught.value.status, caught.value.kind) == (404, "ExternalGatewayForFloatingIPNotFound")
+    made = (await gate.doc("POST", "/v2.0/floatingips", {"floatingip": wanted}))["floatingip"]
+    path = f"/v2.0/floatingips/{made['id']}"
+    with pytest.raises(Fault):
+        await gate.ask("PUT", path, {"floatingip": {"port_id": port["id"]}})
+    nowhere = gate.net.port(gate.net.hub.rows["networks"][port["network_id"]])
+    for target in (nowhere["id"], None):
+        shown = (await gate.doc("PUT", path, {"floatingip": {"port_id": target}}))["floatingip"]
+        assert shown["port_id"] == target
+
+
+async def test_what_cascade_keeps_for_itself_is_not_shown(gate: Gate) -> None:
+    """Bridge networks, to nobody; somebody else's network with the same words is his."""
+    about = {"description": "cascade.bridge:r"}
+    bridge = gate.net.hub.add("networks", {"name": "cascade-bridge", **about})
+    subnet = gate.net.hub.add("subnets", {"network_id": bridge["id"], "cidr": "100.64.0.0/22", "ip_version": 4, **about})
+    port = gate.net.hub.add("ports", {"network_id": bridge["id"], "fixed_ips": [], **about})
+    his, _subnet = gate.net.network("his", **about)
+    for path, row in (("networks", bridge), ("subnets", subnet), ("ports", port)):
+        shown = (await gate.doc("GET", f"/v2.0/{path}", params=[("fields", "id")], admin=True))[path]
+        assert row["id"] not in {r["id"] for r in shown} and all(r.keys() == {"id"} for r in shown)
+        with pytest.raises(Fault) as caught:
+            await gate.ask("GET", f"/v2.0/{path}/{row['id']}", admin=True)
+        assert caught.value.status == 404
+    assert (await gate.doc("GET", f"/v2.0/networks/{his['id']}"))["network"]["id"] == his["id"]
+
+
+async def test_forwardings_stand_where_their_ports_do(gate: Gate) -> None:
+    """Made, changed and removed at the site; a port of another site is refused beside them."""
+    hub_net, subnet = gate.net.network()
+    router = gate.net.router(hub_net, subnet)
+    ports = [gate.net.port(hub_net) for _ in range(3)]
+    for site, port in zip(("paris", "paris", "tokyo"), ports, strict=True):
+        await gate.net.networks.materialise_port(site, port, caller())
+    wanted = {"floating_network_id": gate.net.hub.external, "floating_ip_address": "203.0.113.9", "project_id": "p1"}
+    made = (await gate.doc("POST", "/v2.0/floatingips", {"floatingip": wanted}))["floatingip"]
+    gate.net.hub.rows["floatingips"][made["id"]]["router_id"] = router["id"]
+    path = f"/v2.0/floatingips/{made['id']}/port_forwardings"
+
+    def body(port: Doc, external: int) -> Doc:
+        inside = {"internal_port_id": port["id"], "internal_ip_address": port["fixed_ips"][0]["ip_address"], "internal_port": 80}
+        return {"port_forwarding": {"protocol": "tcp", "external_port": external, **inside}}
+
+    first = (await gate.doc("POST", path, body(ports[0], 8080)))["port_forwarding"]
+    await gate.doc("POST", path, body(ports[1], 8081))
+    with pytest.raises(Fault, match="one zone") as caught:
+        await gate.ask("POST", path, body(ports[2], 8082))
+    assert caught.value.status == 409
+    await gate.net.settle()
+    copy = gate.net.paris.only("floatingips", floating_ip_address="203.0.113.9")
+    assert not gate.net.tokyo.copies("floatingips") and copy["port_id"] is None
+    here = {p.hub_id: p.site_id for p in await gate.net.store.pairs.copies("port", [p["id"] for p in ports])}
+    assert {(f["external_port"], f["internal_port_id"]) for f in copy["port_forwardings"]} == {
+        (8080, here[ports[0]["id"]]), (8081, here[ports[1]["id"]]),
+    }  # fmt: skip
+    await gate.doc("PUT", f"{path}/{first['id']}", {"port_forwarding": {"external_port": 9090}})
+    await gate.net.settle()
+    assert {f["external_port"] for f in copy["port_forwardings"]} == {9090, 8081}
+    for row in (await gate.doc("GET", f"/v2.0/floatingips/{made['id']}"))["floatingip"]["port_forwardings"]:
+        await gate.doc("DELETE", f"{path}/{row['id']}")
+    await gate.net.settle()
+    assert not gate.net.paris.copies("floatingips")

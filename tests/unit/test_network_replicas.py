@@ -10,12 +10,9 @@ from typing import Any
 import pytest
 
 from cascade.model.errors import Fault, SiteError
-from cascade.reconcile.net.networks import zone_hints
 from cascade.reconcile.net.replica import changes
-from tests.unit.network_fake import Net
-
-ME: Any = None
-"""Copies are the service account's work: whose boot it is makes no difference."""
+from cascade.reconcile.net.span import zone_hints
+from tests.unit.network_fake import ME, Net, error
 
 
 @pytest.fixture
@@ -102,7 +99,7 @@ async def test_groups_that_name_each_other(net: Net) -> None:
     ids = {g["name"]: g["id"] for g in net.paris.copies("security-groups")}
     for name, named in (("one", "two"), ("two", "one")):
         rules = net.paris.only("security-groups", name=name)["security_group_rules"]
-        assert [r["remote_group_id"] for r in rules if r["protocol"] == "tcp"] == [ids[named]] and len(rules) == 3
+        assert [r["remote_group_id"] for r in rules if r["protocol"] == "tcp"] == [ids[named], None] and len(rules) == 4
 
 
 async def test_the_default_group_is_paired_and_only_its_rules_follow(net: Net) -> None:
@@ -114,8 +111,8 @@ async def test_the_default_group_is_paired_and_only_its_rules_follow(net: Net) -
     await net.networks.materialise_port("paris", net.port(hub_net, default), ME)
     copy = net.paris.only("security-groups", name="default")
     assert copy["description"] == f"cascade:{default['id']}"
-    assert sorted((r["direction"], r["ethertype"], r["remote_group_id"]) for r in copy["security_group_rules"]) == [
-        ("egress", "IPv6", None), ("ingress", "IPv4", copy["id"]),
+    assert sorted((r["direction"], r["ethertype"], r["remote_group_id"] or "") for r in copy["security_group_rules"]) == [
+        ("egress", "IPv6", ""), ("ingress", "IPv4", ""), ("ingress", "IPv4", copy["id"]),
     ]  # fmt: skip
     del net.hub.rows["security-groups"][default["id"]]
     await net.networks.sync("security_group", default["id"])
@@ -286,6 +283,35 @@ async def test_a_port_follows(net: Net) -> None:
     row = net.paris.rows["ports"][made]
     assert row["name"] == "new" and row["allowed_address_pairs"] == [{"ip_address": "10.0.0.77"}]
     assert row["security_groups"] == [net.paris.only("security-groups", name="web")["id"]]
+
+
+async def test_pairs_a_site_does_not_take_hold_up_nothing_else(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    serve = net.paris.serve
+
+    def fussy(method: str, path: str, params: Any, doc: Any, headers: Any) -> Any:
+        pairs = (doc or {}).get("port", {}).get("allowed_address_pairs") or ()
+        if any(p["mac_address"].startswith("fa:16:3e:ff") for p in pairs):  # as ML2/OVN of 2026.2
+            return error(400, "InvalidVirtualMACAddress")
+        return serve(method, path, params, doc, headers)
+
+    monkeypatch.setattr(net.paris, "serve", fussy)
+    foreign, vrrp = {"ip_address": "10.0.0.9", "mac_address": "fa:16:3e:ff:00:01"}, {
+        "ip_address": "10.0.0.8", "mac_address": "00:00:5e:00:01:07",
+    }  # fmt: skip
+    hub_net, _ = net.network()
+    port, web = net.port(hub_net, allowed_address_pairs=[foreign, vrrp]), net.group()
+    made = await net.networks.materialise_port("paris", port, ME)
+    assert net.paris.rows["ports"][made]["allowed_address_pairs"] == [vrrp]
+    port |= {"allowed_address_pairs": [foreign], "security_groups": [web["id"]]}
+    net.hub.rows["ports"][port["id"]] |= port
+    await net.networks.sync("port", port["id"])
+    await net.settle()
+    there = net.paris.rows["ports"][made]
+    assert there["allowed_address_pairs"] == [] and there["security_groups"] == [
+        net.paris.only("security-groups", name="web")["id"]
+    ]
+    there = net.tokyo.rows["ports"][await net.networks.materialise_port("tokyo", port, ME)]
+    assert there["allowed_address_pairs"] == [foreign]
 
 
 async def test_a_port_dropped_without_its_pair(net: Net) -> None:

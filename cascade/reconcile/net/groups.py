@@ -2,25 +2,48 @@
 
 Two groups may name each other: every group needed is made empty first, rules come second (design review 7.4).
 The group ``default`` exists in every project by itself: it is paired, and only its rules are reconciled (R2.8).
+A rule with a remote group has a companion for that group's members in other sites (``members``).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+import structlog
 
 from cascade.model.errors import BadReply
-from cascade.reconcile.net.replica import ADDRESS_GROUP, GROUP, RULE, STAMP, Doc, Gone, Replicas, accepted, changes, stamped
+from cascade.reconcile.net.members import Members
+from cascade.reconcile.net.replica import (
+    ADDRESS_GROUP,
+    COMPANION,
+    GROUP,
+    RULE,
+    STAMP,
+    Doc,
+    Gone,
+    Refused,
+    Replicas,
+    accepted,
+    changes,
+    stamped,
+)
+
+log = structlog.get_logger(__name__)
 
 _SHAPE = ("direction", "ethertype", "protocol", "port_range_min", "port_range_max", "remote_ip_prefix")
 _REMOTES = ("remote_group_id", "remote_address_group_id")
+BY_ADDRESSES = "security-groups-remote-address-group"
+"""The extension a site needs for companions."""
 
 
 class Groups:
     """What admits packets to a port. ``ensure`` is all a boot needs; ``sync`` follows a change at the hub."""
 
-    def __init__(self, replicas: Replicas) -> None:
-        self._r = replicas
+    def __init__(self, replicas: Replicas, extensions: Callable[[str], Awaitable[frozenset[str]]]) -> None:
+        """``extensions``: the Neutron extensions of a site."""
+        self._r, self._extensions = replicas, extensions
+        self.members = Members(replicas)
         self._done: dict[tuple[str, str], int] = {}
         """(site, hub group) -> the hub's revision whose rules we know to be there: rules change it. Lost = done again."""
 
@@ -38,14 +61,17 @@ class Groups:
         row = await self._r.show(site, GROUP, site_id)
         if row is None:
             return False
+        want = {"stateful": group["stateful"]} if "stateful" in row and "stateful" in group else {}
         if row["name"] != "default" and group["name"] != "default":
-            await self._r.update(site, GROUP, row, {"name": group["name"]})
+            want["name"] = group["name"]
+        await self._r.update(site, GROUP, row, want)
         await self._rules(site, [group], {group["id"]: site_id})
         return True
 
     async def drop(self, site: str, hub_id: str, site_id: str) -> None:
         """The hub's group is gone. A site's default group stays: it goes with its project."""
         self._done.pop((site, hub_id), None)
+        await self.members.drop(site, hub_id)
         row = await self._r.show(site, GROUP, site_id)
         if row is not None and row["name"] == "default":
             await self._r.store.pairs.drop(GROUP.name, hub_id, site)
@@ -114,16 +140,31 @@ class Groups:
     async def _rules(self, site: str, groups: list[Doc], made: Mapping[str, str]) -> None:
         """Rules of these groups; the groups they name are made first, without their rules."""
         rules = [r for g in groups for r in g["security_group_rules"]]
-        remote = {r["remote_group_id"] for r in rules if r.get("remote_group_id")} - made.keys()
-        others = await self._empty(site, (await self._r.hub_by_ids(GROUP, remote)).values()) if remote else {}
+        named = {r["remote_group_id"] for r in rules if r.get("remote_group_id")}
+        known = {g["id"]: g for g in groups if g["id"] in named}
+        remote = known | await self._r.hub_by_ids(GROUP, named - known.keys())
+        others = await self._empty(site, (g for i, g in remote.items() if i not in made))
         addresses = await self._addresses(site, {r["remote_address_group_id"] for r in rules if r.get("remote_address_group_id")})
         there = {**made, **others, **addresses}
+        elsewhere = await self._elsewhere(site, remote)
         for group in groups:
             async with self._r.alone(site, "rules", group["id"], lease=False):
-                await self._reconcile(site, group, made[group["id"]], there)
+                try:
+                    await self._reconcile(site, group, made[group["id"]], there, elsewhere)
+                except Refused as e:
+                    if e.reply.status == 404:
+                        await self.members.forget_gone(site, elsewhere)
+                    raise
             self._done[site, group["id"]] = group["revision_number"]
 
-    async def _reconcile(self, site: str, group: Doc, site_id: str, there: Mapping[str, str]) -> None:
+    async def _elsewhere(self, site: str, remote: Mapping[str, Doc]) -> dict[str, str]:
+        """hub group -> the site's address group of its members in other sites; empty where the site cannot have them."""
+        if remote and BY_ADDRESSES not in await self._extensions(site):
+            log.warning("members in other sites are not admitted here", site=site, groups=sorted(remote), missing=BY_ADDRESSES)
+            return {}
+        return await self.members.ensure(site, remote)
+
+    async def _reconcile(self, site: str, group: Doc, site_id: str, there: Mapping[str, str], elsewhere: Mapping[str, str]) -> None:
         """A rule never changes, so it is there or it is not: known by its stamp, else by its meaning."""
         row = await self._r.show(site, GROUP, site_id)
         if row is None:
@@ -131,19 +172,19 @@ class Groups:
             raise Gone(f"security group {site_id} is not at {site} any more")
         have = {r["id"]: r for r in row["security_group_rules"]}
         missing = []
-        for rule in group["security_group_rules"]:
-            want = wanted(rule, there)
-            found = next((i for i, r in have.items() if stamped(r) == rule["id"]), None)
+        for stamp, want in wanted(group, there, elsewhere).items():
+            found = next((i for i, r in have.items() if stamped(r) == stamp), None)
             found = found or next((i for i, r in have.items() if not changes(r, want)), None)
             if found is not None:
                 del have[found]
-            elif all(rule.get(k) is None or rule[k] in there for k in _REMOTES):  # else: the group it names is going
-                whose = {"security_group_id": site_id, "project_id": row["project_id"]}
-                missing.append({**want, **whose, "description": STAMP + rule["id"]})
+            else:
+                whose = {"security_group_id": site_id, "project_id": row["project_id"], "description": STAMP + stamp}
+                missing.append({k: v for k, v in want.items() if v is not None} | whose)
         await asyncio.gather(
             *(self._make_rule(site, m) for m in missing),
             *(self._r.call(site, "DELETE", f"{RULE.path}/{i}") for i in have),
         )
+        await self.members.unused(site, (a for r in have.values() if (a := r.get("remote_address_group_id"))))
 
     async def _make_rule(self, site: str, rule: Doc) -> None:
         reply = await self._r.call(site, "POST", RULE.path, {RULE.key: rule})
@@ -153,11 +194,19 @@ class Groups:
             accepted(site, "security_group_rule", reply)
 
 
-def wanted(rule: Mapping[str, object], there: Mapping[str, str]) -> Doc:
-    """A hub rule in the site's ids: exactly what decides about packets."""
-    out: Doc = {k: rule.get(k) for k in _SHAPE}
-    for key in _REMOTES:
-        value = rule.get(key)
-        if value is not None or key == "remote_group_id":
-            out[key] = there.get(str(value), value) if value is not None else None
+def wanted(group: Doc, there: Mapping[str, str], elsewhere: Mapping[str, str]) -> dict[str, Doc]:
+    """Stamp -> a rule in the site's ids, exactly what decides about packets; of a remote group two (``members``).
+
+    ``there``: hub group or address group -> the site's. A rule that names one which is going is left out.
+    """
+    out: dict[str, Doc] = {}
+    for rule in group["security_group_rules"]:
+        named = {k: rule.get(k) for k in _REMOTES}
+        if any(v is not None and v not in there for v in named.values()):
+            continue
+        shape: Doc = {k: rule.get(k) for k in _SHAPE}
+        out[rule["id"]] = shape | {k: v and there[v] for k, v in named.items()}
+        if named["remote_group_id"] in elsewhere:
+            addresses = elsewhere[named["remote_group_id"]]
+            out[rule["id"] + COMPANION] = shape | {"remote_group_id": None, "remote_address_group_id": addresses}
     return out

@@ -17,6 +17,7 @@ from cascade.model.errors import BadReply, Conflict, Fault
 from cascade.model.site import HUB
 from cascade.reconcile.net import orphans
 from cascade.reconcile.net.replica import NETWORK, PORT, SUBNET, Doc, Gone, Refused, Replicas, accepted
+from cascade.reconcile.net.span import Span, alone, hinted, joined
 from cascade.sites.registry import Sites
 
 log = structlog.get_logger(__name__)
@@ -24,10 +25,8 @@ log = structlog.get_logger(__name__)
 RESERVED = "network:dhcp"
 RESERVATION = "cascade-"
 """``device_id`` of a reservation: ``cascade-<site>``, of a router's address ``cascade-<site>-router``."""
-ZONE_TAG = "cascade.az."
-"""Prefix of the hub tags that keep a network's or router's zone hints, in their order: ``cascade.az.0=paris`` (R2.1)."""
 AUTOMATIC = ("slaac", "dhcpv6-stateless")
-_PASSED = ("name", "admin_state_up", "port_security_enabled", "dns_domain")
+_PASSED = ("name", "admin_state_up", "port_security_enabled", "dns_domain", "qos_policy_id")
 _SUBNET_PASSED = ("name", "enable_dhcp", "dns_nameservers", "host_routes")
 _SUBNET_FIXED = ("ip_version", "cidr", "ipv6_ra_mode", "ipv6_address_mode")
 
@@ -40,31 +39,50 @@ class Placed:
     subnets: Mapping[str, str]
     """hub subnet -> site subnet"""
     automatic: frozenset[str] = frozenset()
-    """Hub subnets whose addresses follow from the MAC: Neutron adds them by itself and refuses them twice."""
+    """Hub subnets whose addresses follow from the MAC there: Neutron adds them by itself and refuses them twice."""
 
 
 class NetworkReplicas:
     """Networks with all their subnets. The hub's documents come in; ids of the site go out."""
 
     def __init__(self, replicas: Replicas, sites: Sites) -> None:
-        self._r, self._sites = replicas, sites
+        self._r, self._sites, self._span = replicas, sites, Span(replicas, sites)
 
     async def ensure(self, site: str, net: Doc, subnets: list[Doc], *, routed: set[str], consumer: str | None) -> Placed:
         """The network and these subnets are in the site and usable by the ``consumer`` (hub project).
 
-        ``routed``: the subnets that have a router. Raises Fault 409 where the hub has no address left for the site.
+        ``routed``: the subnets that have a router. ``consumer`` None: Cascade itself. Raises Fault 409 where the hub has no
+        address left for the site, or the network cannot stand there.
         """
+        if net.get("router:external"):
+            return await self._outside(site, net, subnets)
+        if consumer is not None and await self._r.site_id(site, NETWORK, net["id"]) is None:
+            await self._span.admit(site, net)
         site_id, row = await self._network(site, net)
         if row is not None:
             await self._r.update(site, NETWORK, row, passed(net, _PASSED))
         made = await asyncio.gather(*(self._subnet(site, net, s, site_id, routed=s["id"] in routed) for s in subnets))
         if consumer is not None and consumer != net["project_id"]:
             await self._share(site, site_id, consumer)
-        automatic = frozenset(s["id"] for s in subnets if _automatic(s))
+        automatic = frozenset([s["id"] for s in subnets if await self.automatic(site, s)])
         return Placed(site_id, dict(zip((s["id"] for s in subnets), made, strict=True)), automatic)
+
+    async def _outside(self, site: str, net: Doc, subnets: list[Doc]) -> Placed:
+        """The site's external network and, of the hub's subnets, those it has too: nothing is made. The addresses are the hub's."""
+        site_id = await self.external(site, net)
+        rows = {r["cidr"]: r["id"] for r in await self._r.site_list(site, SUBNET, ("network_id", site_id))}
+        return Placed(site_id, {s["id"]: rows[s["cidr"]] for s in subnets if s["cidr"] in rows})
+
+    def joined(self, one: str, two: str) -> bool:
+        """Whether frames get from one site to the other."""
+        known = {s.name for s in self._sites.all()}
+        return {one, two} <= known and joined(self._sites, one, two)
 
     async def external(self, site: str, net: Doc) -> str:
         """The site's own external network for the hub's: the one the operator named, else of the same name, else the only one."""
+        zones = hinted(self._sites, net)
+        if zones and site not in zones:
+            raise Fault(409, f"External network {net['id']} is not available in availability zone {site}.")
         known = await self._r.site_id(site, NETWORK, net["id"])
         if known is not None:
             return known
@@ -121,7 +139,7 @@ class NetworkReplicas:
         known = await self._r.store.docs.get(_home(net["id"]))
         if known is not None or site is None:
             return str(known) if known is not None else None
-        wanted = [*zone_hints(net.get("tags") or ()), await self._r.store.index.home_of(net["project_id"]), site]
+        wanted = [*hinted(self._sites, net), await self._r.store.index.home_of(net["project_id"]), site]
         home: str = next((w for w in wanted if w in self._sites.names()), site)
         await self._r.store.docs.put(_home(net["id"]), home)
         return home
@@ -129,6 +147,35 @@ class NetworkReplicas:
     async def forget_home(self, hub_id: str) -> None:
         """The network is gone."""
         await self._r.store.docs.drop(_home(hub_id))
+        await self._span.forget(hub_id)
+
+    async def announces(self, site: str, subnet: Doc) -> bool:
+        """Whether routers of this site announce an IPv6 subnet (R2.11): those of the first site where it stands do. The copies in
+        all others have no modes, so that their routers are silent; guests there hear the one over the WAN."""
+        if not subnet.get("ipv6_ra_mode"):
+            return True
+        docs, key = self._r.store.docs, _announcer(subnet["id"])
+        known = await docs.get(key)
+        if known is None:
+            async with self._r.alone(HUB, "announcer", subnet["id"]):
+                known = await docs.get(key) or await self._announcer(site, subnet)
+                await docs.put(key, known)
+        return bool(known == site)
+
+    async def _announcer(self, site: str, subnet: Doc) -> str:
+        """Where the database does not say: after a rebuild the copies do."""
+        copies = await self._r.sites_of(SUBNET, subnet["id"])
+        here = await self._r.show(site, SUBNET, copies[site]) if site in copies else None
+        others = copies.keys() - {site}
+        return site if not others or (here is not None and here.get("ipv6_ra_mode")) else min(others)
+
+    async def automatic(self, site: str, subnet: Doc) -> bool:
+        """Whether Neutron there gives ports of this subnet the address that follows from their MAC, asked or not."""
+        return from_mac(subnet) and await self.announces(site, subnet)
+
+    async def forget_announcer(self, hub_id: str) -> None:
+        """The subnet is gone."""
+        await self._r.store.docs.drop(_announcer(hub_id))
 
     async def address(self, site: str, net: Doc, subnet: Doc, hub_address: str) -> str:
         """The address a router interface has in this site: the hub's own at home, a reserved one elsewhere."""
@@ -140,7 +187,12 @@ class NetworkReplicas:
 
     async def reserve(self, site: str, subnet: Doc, *, router: bool = False) -> str:
         """The address of the subnet that this site may use by itself. Raises Fault 409 where none is left."""
-        device = f"{RESERVATION}{site}" + ("-router" if router else "")
+        port = await self.reservation(site, subnet, router=router)
+        return next(str(f["ip_address"]) for f in port["fixed_ips"] if f["subnet_id"] == subnet["id"])
+
+    async def reservation(self, site: str, subnet: Doc, *, router: bool = False) -> Doc:
+        """The hub port that holds this address."""
+        device = reserved_for(site, router=router)
         known = await self._reserved(subnet, device)
         if known is not None:
             return known
@@ -150,19 +202,20 @@ class NetworkReplicas:
                 return known
             body = {
                 "network_id": subnet["network_id"], "device_id": device, "device_owner": RESERVED, "admin_state_up": True,
-                "fixed_ips": [{"subnet_id": subnet["id"]}], "name": "",
+                "fixed_ips": [{"subnet_id": subnet["id"]}], "name": "", "description": subnet.get("description", ""),
+                "project_id": await self._r.south.project_id(HUB, None),
             }  # fmt: skip
-            reply = await self._r.south.call(HUB, "network", "POST", PORT.path, json={"port": body})
-            if reply.status == 409:
+            try:
+                return await self._r.create(HUB, PORT, body)
+            except Refused as e:
+                if e.reply.status != 409:
+                    raise BadReply(HUB, f"reservation: {e.reply.status} {e.reply.body[:300]!r}") from e
                 text = f"No more IP addresses available on network {subnet['network_id']}."
-                raise Fault(409, text, kind="IpAddressGenerationFailure")
-            if not reply.ok:
-                raise BadReply(HUB, f"reservation: {reply.status} {reply.body[:300]!r}")
-            return str(reply.json()["port"]["fixed_ips"][0]["ip_address"])
+                raise Fault(409, text, kind="IpAddressGenerationFailure") from e
 
-    async def _reserved(self, subnet: Doc, device: str) -> str | None:
+    async def _reserved(self, subnet: Doc, device: str) -> Doc | None:
         rows = await self._r.hub_list(PORT, ("network_id", subnet["network_id"]), ("device_owner", RESERVED), ("device_id", device))
-        return next((f["ip_address"] for r in rows for f in r["fixed_ips"] if f["subnet_id"] == subnet["id"]), None)
+        return next((r for r in rows for f in r["fixed_ips"] if f["subnet_id"] == subnet["id"]), None)
 
     # -- making ------------------------------------------------------------------------------------------------------
 
@@ -173,7 +226,8 @@ class NetworkReplicas:
         await self.home(net, site)
         project = await self._r.south.shadow.project(site, net["project_id"])
         body: Doc = passed(net, _PASSED)
-        if net.get("provider:network_type") == "vlan":
+        overlay = alone(self._sites, net) == site
+        if not overlay and net.get("provider:network_type") == "vlan":
             body |= {
                 "provider:network_type": "vlan",
                 "provider:physical_network": self._sites.get(site).options.get("wan_physnet", "wan"),
@@ -184,7 +238,7 @@ class NetworkReplicas:
         async def make() -> Doc:
             return body
 
-        if net.get("mtu"):
+        if net.get("mtu") and not overlay:
             body["mtu"] = net["mtu"]
         for _ in range(2):
             try:
@@ -210,7 +264,9 @@ class NetworkReplicas:
             **passed(subnet, (*_SUBNET_PASSED, *_SUBNET_FIXED)), "network_id": network,
             "gateway_ip": await self._gateway(site, net, subnet, routed=routed),
         }  # fmt: skip
-        if not _automatic(subnet):
+        if not await self.announces(site, subnet):
+            body |= {"ipv6_ra_mode": None, "ipv6_address_mode": None}
+        if not await self.automatic(site, subnet):
             reserved = await self.reserve(site, subnet)
             body["allocation_pools"] = [{"start": reserved, "end": reserved}]
 
@@ -236,17 +292,20 @@ class NetworkReplicas:
         accepted(site, "rbac_policy", reply, 409)  # 409: it has it already
 
 
+def reserved_for(site: str, *, router: bool) -> str:
+    """The ``device_id`` of a reservation."""
+    return f"{RESERVATION}{site}" + ("-router" if router else "")
+
+
 def _home(hub_id: str) -> str:
     return f"network.home/{hub_id}"
 
 
-def zone_hints(tags: Iterable[str]) -> list[str]:
-    """The zone hints kept in an object's tags, in their order."""
-    pairs = (t[len(ZONE_TAG) :].partition("=") for t in tags if t.startswith(ZONE_TAG))
-    return [zone for _, zone in sorted((int(n) if n.isdigit() else 0, zone) for n, _, zone in pairs)]
+def _announcer(subnet: str) -> str:
+    return f"subnet.announcer/{subnet}"
 
 
-def _automatic(subnet: Doc) -> bool:
+def from_mac(subnet: Doc) -> bool:
     """Nothing is ever taken from its pool: addresses follow from MACs."""
     return subnet.get("ipv6_address_mode") in AUTOMATIC
 

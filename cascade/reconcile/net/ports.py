@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
+
+import structlog
 
 from cascade.reconcile.net.networks import Placed
-from cascade.reconcile.net.replica import FLOATING, PORT, Doc, Replicas, stamped
+from cascade.reconcile.net.replica import FLOATING, PORT, Doc, Refused, Replicas, stamped
 
-_PASSED = ("name", "admin_state_up", "port_security_enabled", "allowed_address_pairs", "extra_dhcp_opts")
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+_PASSED = ("name", "admin_state_up", "port_security_enabled", "allowed_address_pairs", "extra_dhcp_opts", "qos_policy_id")
+_VIRTUAL = ("00:00:5e:00:01:", "00:00:5e:00:02:")
+"""MACs of virtual routers (RFC 5798): what every driver takes in an allowed pair beside the port's own."""
 
 
 class PortReplicas:
@@ -18,8 +26,11 @@ class PortReplicas:
 
     async def ensure(self, site: str, port: Doc, placed: Placed, groups: Mapping[str, str], extensions: frozenset[str]) -> str:
         """The copy, as the hub's port is now."""
-        project = await self._r.south.shadow.project(site, port["project_id"])
         want = self._want(port, placed.subnets, groups, extensions)
+        return await _with_pairs(site, port, want, lambda w: self._ensure(site, port, placed, w))
+
+    async def _ensure(self, site: str, port: Doc, placed: Placed, want: Doc) -> str:
+        project = await self._r.south.shadow.project(site, port["project_id"])
 
         async def make() -> Doc:
             kind = port.get("binding:vnic_type") or "normal"
@@ -36,7 +47,7 @@ class PortReplicas:
             row = await self._r.show(site, PORT, site_id)
             if row is None:
                 await self._r.store.pairs.drop(PORT.name, port["id"], site)
-                return await self.ensure(site, port, placed, groups, extensions)
+                return await self._ensure(site, port, placed, want)
         await self._r.update(site, PORT, row, want)
         return site_id
 
@@ -50,7 +61,7 @@ class PortReplicas:
         want = self._want(port, subnets, groups, extensions)
         if not row.get("device_id"):
             want["mac_address"] = port["mac_address"]  # Neutron refuses it on a bound port, the hub's would have too
-        await self._r.update(site, PORT, row, want)
+        await _with_pairs(site, port, want, lambda w: self._r.update(site, PORT, row, w))
         return True
 
     async def drop(self, site: str, hub_id: str, site_id: str) -> None:
@@ -72,3 +83,20 @@ class PortReplicas:
         if port.get("dns_name") and "dns-integration" in extensions:
             want["dns_name"] = port["dns_name"]
         return want
+
+
+async def _with_pairs(site: str, port: Doc, want: Doc, write: Callable[[Doc], Awaitable[T]]) -> T:
+    """``write(want)``; where the site says 400, once more without the pairs that not every driver takes.
+
+    ML2/OVN refuses a pair for a MAC that is neither the port's nor a virtual router's. The groups of the port must not
+    wait for that: it admits less than the hub's port then, never more.
+    """
+    pairs = want.get("allowed_address_pairs") or []
+    known = [p for p in pairs if p.get("mac_address") in (None, port["mac_address"]) or p["mac_address"].startswith(_VIRTUAL)]
+    try:
+        return await write(want)
+    except Refused as e:
+        if e.reply.status != 400 or len(known) == len(pairs):
+            raise
+        log.warning("allowed address pairs not taken here", site=site, port=port["id"], left_out=len(pairs) - len(known))
+        return await write({**want, "allowed_address_pairs": known})

@@ -27,6 +27,8 @@ from cascade.store.pairs import Pair
 log = structlog.get_logger(__name__)
 
 STAMP = "cascade:"
+COMPANION = ".members"
+"""Behind the hub id of a security group or rule: what stands in a site beside its copy for members in other sites."""
 LEASE, PATIENCE = 15.0, 25.0
 """Seconds after which a dead maker's lease is free (a live one renews it), and the seconds others wait for it."""
 Doc = dict[str, Any]
@@ -53,6 +55,10 @@ ROUTER = Kind("router", "/v2.0/routers", "router")
 GROUP = Kind("security_group", "/v2.0/security-groups", "security_group")
 RULE = Kind("security_group_rule", "/v2.0/security-group-rules", "security_group_rule")
 ADDRESS_GROUP = Kind("address_group", "/v2.0/address-groups", "address_group")
+MEMBERS = Kind("group_members", "/v2.0/address-groups", "address_group")
+"""Its hub id is the security group's with ``COMPANION`` behind it."""
+QOS = Kind("qos_policy", "/v2.0/qos/policies", "policy")
+TRUNK = Kind("trunk", "/v2.0/trunks", "trunk")
 FLOATING = Kind("floating_ip", "/v2.0/floatingips", "floatingip")
 
 
@@ -146,6 +152,13 @@ class Replicas:
         """
         rows = await self.site_list(site, kind, ("description", STAMP + hub_id))
         return next((r for r in rows if stamped(r) == hub_id and project in (None, r.get("project_id"))), None)
+
+    async def recover(self, kind: Kind, hub_id: str, sites: Iterable[str]) -> None:
+        """Copies whose making was never answered are paired: before they go, for what has no pair is left."""
+        for site in set(sites) - (await self.sites_of(kind, hub_id)).keys():
+            row = await self.find(site, kind, hub_id)
+            if row is not None:
+                await self.pair(site, kind, hub_id, row["id"], None)
 
     async def site_id(self, site: str, kind: Kind, hub_id: str) -> str | None:
         """The copy's id, from the pair alone."""
