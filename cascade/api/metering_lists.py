@@ -1,0 +1,199 @@
+"""Lists of resources and metrics over sites: one page out of every site's, in the order that was asked for.
+
+Gnocchi's marker is the last row's id, which one site alone knows. The others are read from their beginning up to the marker's
+place in the order: no position is kept here, and a page deep in a list costs the pages before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import heapq
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+from cascade.api.core import Core
+from cascade.api.forward import from_site, north_doc, site_reply
+from cascade.api.metering import any_site, away, places, said
+from cascade.api.request import Params, Request, Response
+from cascade.model.errors import SiteError
+from cascade.model.reply import Reply
+
+LARGEST = 1000
+"""Gnocchi's own ``max_limit``, and the limit where none is asked for."""
+_PAGES = 500
+"""Pages of one site read for one answer."""
+_SEARCHED = 200
+"""Resources looked up in one search."""
+
+Row = dict[str, Any]
+Order = Callable[[Row, Row], int]
+
+
+class _Refused(Exception):
+    """A site's own refusal of the whole request."""
+
+    def __init__(self, site: str, reply: Reply) -> None:
+        super().__init__(site)
+        self.site, self.reply = site, reply
+
+
+async def metric_list(core: Core, req: Request) -> Response:
+    """GET /v1/metric, /v1/resource/{type}; POST /v1/search/resource/{type}. A site that does not answer is named in a header."""
+    assert req.row is not None
+    where = await places(core, req)
+    limit = _limit(req.param("limit"))
+    if limit is None or not where.asked:
+        return await any_site(core, req)
+    sorts = [v for k, v in req.params if k == "sort"] or list(req.row.ties)
+    mark, start = req.param("marker"), None
+    if mark is not None:
+        start = await _marked(core, req, where.asked, mark)
+        if start is None:
+            if where.missing:
+                raise away(where.missing)
+            return await any_site(core, req)  # its own word on an unknown marker
+    order = ordering(sorts)
+    try:
+        found = await asyncio.gather(
+            *(_site_rows(core, req, s, limit, order, None if start is None else (mark or "", *start)) for s in where.asked)
+        )
+    except _Refused as e:
+        return await from_site(core, req, e.site, e.reply)
+    gone = [s for s, rows in zip(where.asked, found, strict=True) if rows is None]
+    if len(gone) == len(where.asked):
+        raise away([*where.missing, *gone])
+    # By the sites' own words: a server that has another id here stands in its site's list where its id there belongs.
+    key = functools.cmp_to_key(order)
+    rows = [north for _, north in heapq.merge(*(r for r in found if r), key=lambda pair: key(pair[0]))][:limit]
+    headers = said(sorted([*where.missing, *gone]))
+    if rows and len(rows) >= limit:
+        headers["Link"] = _link(core, req, rows[-1], limit, sorts)
+    return Response.of(rows, headers=headers)
+
+
+def ordering(sorts: Sequence[str]) -> Order:
+    """Compare rows as the sites' database does: no case, and nothing before something, unless the sort says otherwise."""
+    keys = []
+    for sort in [*sorts, "id:asc"]:
+        name, _, how = sort.partition(":")
+        way, _, nulls = (how or "asc").partition("-")
+        low = nulls == "nullsfirst" or (not nulls and way == "asc")
+        keys.append((name, -1 if way == "desc" else 1, -1 if low else 1))
+
+    def compare(a: Row, b: Row) -> int:
+        for name, sign, null in keys:
+            x, y = _plain(a.get(name)), _plain(b.get(name))
+            if x == y:
+                continue
+            if x is None or y is None:
+                return null if x is None else -null
+            return sign if (str(x) > str(y) and type(x) is not type(y)) or (type(x) is type(y) and x > y) else -sign
+        return 0
+
+    return compare
+
+
+def _plain(value: Any) -> Any:
+    return value.casefold() if isinstance(value, str) else value
+
+
+async def _site_rows(
+    core: Core, req: Request, site: str, limit: int, order: Order, after: tuple[str, str, Row] | None
+) -> list[tuple[Row, Row]] | None:
+    """The site's next ``limit`` rows, each as it is there and north; None where it does not answer.
+
+    ``after``: marker, its site, its row there.
+    """
+    kept: list[tuple[Row, Row]] = []
+    mark = after[0] if after is not None and after[1] == site else None
+    for _ in range(_PAGES):
+        params: Params = [(k, v) for k, v in req.params if k not in ("limit", "marker")] + [("limit", str(limit))]
+        try:
+            reply = await site_reply(
+                core, req, site, params=params + ([("marker", mark)] if mark else []), timeout=core.conf.list_deadline
+            )
+            if not reply.ok:
+                raise _Refused(site, reply)
+            page: list[Row] = reply.json()
+            rows = await _north(core, req, site, page)
+        except SiteError:
+            return None
+        if after is not None and after[1] != site:
+            rows = [r for r in rows if order(r[0], after[2]) > 0]
+        kept += rows
+        if len(kept) >= limit or not page or (len(page) < limit and "link" not in reply.headers):
+            return kept[:limit]
+        mark = _mark(req, page[-1])
+    return kept
+
+
+async def _north(core: Core, req: Request, site: str, page: list[Row]) -> list[tuple[Row, Row]]:
+    """As they are and in north terms, without what the site's owner measures for tenants of his own."""
+    assert req.row is not None
+    if req.caller.is_admin and core.sites.get(site).identity == "mapped":
+        page = await (_own_metrics if req.row.resource == "metric" else _own)(core, req, site, page)
+    north: list[Row] = await north_doc(core, site, page, req.caller, req.service)
+    return list(zip(page, north, strict=True))
+
+
+async def _own(core: Core, req: Request, site: str, page: list[Row]) -> list[Row]:
+    known = await core.store.pairs.to_hub(site, {str(r["project_id"]) for r in page if r.get("project_id")})
+    return [r for r in page if not r.get("project_id") or r["project_id"] in known]
+
+
+async def _own_metrics(core: Core, req: Request, site: str, page: list[Row]) -> list[Row]:
+    """A metric does not say whose it is: its creator may be the site's Ceilometer, so its resource is asked."""
+    creators = {str(r.get("created_by_project_id")) for r in page}
+    known = await core.store.pairs.to_hub(site, creators)
+    unsure = sorted({str(r["resource_id"]) for r in page if r.get("created_by_project_id") not in known and r.get("resource_id")})
+    ours: set[str] = set()
+    for first in range(0, len(unsure), _SEARCHED):
+        reply = await core.south.call(
+            site, "metric", "POST", "/v1/search/resource/generic", as_=req.caller,
+            json={"in": {"id": unsure[first : first + _SEARCHED]}}, timeout=core.conf.list_deadline,
+        )  # fmt: skip
+        ours |= {str(r["id"]) for r in await _own(core, req, site, reply.expect(200).json())}
+    return [r for r in page if r.get("created_by_project_id") in known or str(r.get("resource_id")) in ours]
+
+
+async def _marked(core: Core, req: Request, sites: Sequence[str], mark: str) -> tuple[str, Row] | None:
+    """``(site, row there)`` of a marker; a revision of a resource is ``id@revision``."""
+    assert req.row is not None
+    ident, _, revision = mark.partition("@")
+    kind = req.match.get("type", "generic")
+    path = f"/v1/metric/{ident}" if req.row.resource == "metric" else f"/v1/resource/{kind}/{ident}"
+    shown = Request(service=req.service, method="GET", path=path + ("/history" if revision else ""), params=[],
+                    headers={"accept": "application/json"}, caller=req.caller, request_id=req.request_id)  # fmt: skip
+    for site in sites:
+        try:
+            reply = await site_reply(core, shown, site, timeout=core.conf.list_deadline)
+        except SiteError:
+            continue
+        if reply.ok:
+            doc = reply.json()
+            row = next((r for r in doc if str(r.get("revision")) == revision), None) if revision else doc
+            if row is not None:
+                return site, row
+    return None
+
+
+def _mark(req: Request, row: Row) -> str:
+    history = (req.param("history") or "false").lower() in ("1", "true", "t", "yes", "y", "on")
+    return f"{row['id']}@{row['revision']}" if history and row.get("revision") is not None else str(row["id"])
+
+
+def _limit(text: str | None) -> int | None:
+    """None for what Gnocchi refuses."""
+    if text is None:
+        return LARGEST
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) > 0):
+        return None
+    return min(int(text), LARGEST)
+
+
+def _link(core: Core, req: Request, last: Row, limit: int, sorts: Sequence[str]) -> str:
+    kept = [(k, v) for k, v in req.params if k not in ("limit", "marker", "sort")]
+    query = sorted([*kept, ("limit", str(limit)), ("marker", _mark(req, last)), *(("sort", s) for s in sorts)], key=lambda p: p[0])
+    return f'<{core.conf.public_url.rstrip("/")}/metric{req.path}?{urlencode(query)}>; rel="next"'

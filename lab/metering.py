@@ -1,0 +1,172 @@
+"""Metering at the sites: real Gnocchi (API, metricd, an indexer in MariaDB, files) and real Ceilometer (polling, notifications).
+
+Each site has its own, as clouds of different owners do. Nothing of a site that runs is changed: these are more processes beside
+it, a service user each and an entry in the site's catalogue.
+"""
+
+from collections.abc import Iterable
+
+from lab import bootstrap, infra, procs
+from lab.config.ini import Context, Ini, render
+from lab.data import GATEWAY_URL, HUB, PORT_OFFSET, SITES, USER_REGION, Cloud, Release
+from lab.install import SYSTEM_PATH, environment
+from lab.paths import Place, State
+from lab.procs import Proc
+from lab.report import LabError, step
+from lab.shell import run
+from lab.wait import answers, ready
+
+RELEASE = Release(
+    "metering",
+    ("gnocchi==4.7.1", "oslo.db", "sqlalchemy-utils", "pymysql", "keystonemiddleware", "python-snappy", "uwsgi",
+     "setuptools<81", "ceilometer==27.0.0", "gnocchiclient==7.2.0", "gabbi==4.2.3", "pytest"),
+    exclude_newer="2026-11-23",
+)  # fmt: skip
+"""setuptools: Gnocchi still imports pkg_resources. gnocchiclient and gabbi are what the tests use, unchanged."""
+METERED = ("paris", "tokyo")
+PORT = 20
+"""Offset of Gnocchi's API from the site's base port."""
+SACKS = "4"
+USERS = ("gnocchi", "ceilometer")
+
+
+def prepare(state: State) -> bool:
+    """Configuration, databases, users, catalogue entries and the archive policies Ceilometer expects, as far as missing.
+
+    The sites and the hub answer by then. True where the hub's catalogue was changed.
+    """
+    environment(state, RELEASE, state.root / "venvs" / RELEASE.name)
+    for cloud in _sites():
+        place = _place(state, cloud)
+        place.make()
+        for name, ini in {"gnocchi": _gnocchi(state, cloud), "ceilometer": _ceilometer(state, cloud)}.items():
+            (place.etc / f"{name}.conf").write_text(render(ini))
+        _paste(state, place)
+        bootstrap.service(cloud, USERS, ("metric", "gnocchi"), {cloud.name: url(cloud)})
+        if not (place.var / "migrated").exists():
+            with step(f"{cloud.name}: Gnocchi's database"):
+                infra.sql(f"create database if not exists {cloud.database('gnocchi')} character set utf8mb3;")
+                conf = place.etc / "gnocchi.conf"
+                run([_program(state, "gnocchi-upgrade"), "--config-file", conf, "--sacks-number", SACKS])
+            (place.var / "migrated").touch()
+    return bootstrap.service(HUB, (), ("metric", "gnocchi"), {USER_REGION: f"{GATEWAY_URL}/metric"})
+
+
+def start(state: State) -> None:
+    """Prepare and start everything; Ceilometer's resource types come with its first start."""
+    prepare(state)
+    running = all_procs(state)
+    gnocchi = [proc for proc in running if not proc.name.startswith("ceilometer")]
+    with step(f"metering: start {len(running)} processes"):
+        for proc in gnocchi:
+            proc.start()
+        ready(gnocchi)
+        for cloud in _sites():
+            stamp = _place(state, cloud).var / "types"
+            if not stamp.exists():
+                run([_program(state, "ceilometer-upgrade"), "--config-file", _place(state, cloud).etc / "ceilometer.conf"])
+                stamp.touch()
+        for proc in running:
+            proc.start()
+        ready(running)
+
+
+def stop(state: State) -> None:
+    """Stop everything."""
+    procs.stop(all_procs(state))
+
+
+def status(state: State) -> dict[str, bool]:
+    """Process -> whether it runs."""
+    return {f"{proc.place.root.name}: {proc.name}": proc.pid() is not None for proc in all_procs(state)}
+
+
+def all_procs(state: State) -> list[Proc]:
+    """Every process of every metered site."""
+    return [proc for cloud in _sites() for proc in _procs(state, cloud)]
+
+
+def url(cloud: Cloud) -> str:
+    """Where a site's Gnocchi answers."""
+    return f"http://127.0.0.1:{cloud.base_port + PORT_OFFSET + PORT}"
+
+
+def _procs(state: State, cloud: Cloud) -> Iterable[Proc]:
+    place, port = _place(state, cloud), cloud.base_port + PORT_OFFSET + PORT
+    env = {
+        "PATH": f"{state.root / 'venvs' / RELEASE.name / 'bin'}:{SYSTEM_PATH}",
+        "PYTHONWARNINGS": "ignore",
+        "MALLOC_ARENA_MAX": "2",
+        "OMP_NUM_THREADS": "1",  # numpy would take a core per process
+    }
+    api = (
+        _program(state, "uwsgi"),
+        *("--http-socket", f"127.0.0.1:{port}", "--module", "gnocchi.rest.wsgi:application", "--need-app", "--lazy-apps"),
+        *("--master", "--processes", "1", "--threads", "6", "--enable-threads", "--thunder-lock", "--die-on-term"),
+        *("--buffer-size", "65535", "--http-chunked-input", "--disable-logging", "--add-header", "Connection: close"),
+        *("--procname", f"uwsgi {cloud.name} gnocchi", "--pyargv", f"--config-file {place.etc / 'gnocchi.conf'}"),
+    )
+    yield Proc("gnocchi-api", place, api, env, port, grace=5)
+    for name, conf in (("gnocchi-metricd", "gnocchi"), ("ceilometer-agent-notification", "ceilometer")):
+        yield Proc(name, place, (_program(state, name), "--config-file", str(place.etc / f"{conf}.conf")), env, grace=10)
+    polling = (_program(state, "ceilometer-polling"), "--config-file", str(place.etc / "ceilometer.conf"))
+    yield Proc("ceilometer-polling", place, (*polling, "--polling-namespaces", "central"), env, grace=10)
+
+
+def _paste(state: State, place: Place) -> None:
+    """Gnocchi's own pipeline, whose token filter reads the configuration of this site: by itself it would look into /etc."""
+    ours = next((state.root / "venvs" / RELEASE.name / "lib").glob("python3*")) / "site-packages/gnocchi/rest/api-paste.ini"
+    named = "use = egg:keystonemiddleware#auth_token\n"
+    text = ours.read_text().replace(named, f"{named}oslo_config_file = {place.etc / 'gnocchi.conf'}\n")
+    (place.etc / "api-paste.ini").write_text(text)
+
+
+def _gnocchi(state: State, cloud: Cloud) -> Ini:
+    place = _place(state, cloud)
+    return {
+        "DEFAULT": {"log_file": place.log / "gnocchi.log", "use_stderr": False, "parallel_operations": 2},
+        "api": {"auth_mode": "keystone", "paste_config": place.etc / "api-paste.ini"},
+        "indexer": {"url": cloud.database_url("gnocchi")},
+        "storage": {"driver": "file", "file_basepath": place.var / "storage"},
+        "incoming": {"driver": "file", "file_basepath": place.var / "storage"},
+        # What is measured shows within seconds, for tests wait for it; with few sacks looking for it costs next to nothing.
+        "metricd": {"workers": 1, "metric_processing_delay": 2, "greedy": False},
+        "keystone_authtoken": Context(state, cloud).auth(
+            "gnocchi", www_authenticate_uri=cloud.identity_url, service_type="metric", interface="internal"
+        ),
+    }
+
+
+def _ceilometer(state: State, cloud: Cloud) -> Ini:
+    place = _place(state, cloud)
+    return {
+        "DEFAULT": {
+            "transport_url": cloud.transport_url,
+            "log_dir": place.log,
+            "use_stderr": False,
+            "host": f"{cloud.name}-ctl",
+        },
+        "service_credentials": Context(state, cloud).auth("ceilometer", interface="internalURL"),
+        "notification": {"workers": 1},
+        "polling": {"heartbeat_socket_dir": place.run},
+        "oslo_messaging_rabbit": {"heartbeat_in_pthread": True, "rabbit_quorum_queue": False},
+    }
+
+
+def _sites() -> list[Cloud]:
+    return [SITES[name] for name in METERED]
+
+
+def _place(state: State, cloud: Cloud) -> Place:
+    return Place(state.root / "addons" / "metering" / cloud.name)
+
+
+def _program(state: State, name: str) -> str:
+    return str(state.root / "venvs" / RELEASE.name / "bin" / name)
+
+
+def required(state: State) -> None:
+    """Raise LabError where a metered site's Keystone does not answer."""
+    for cloud in (HUB, *_sites()):
+        if not answers(cloud.port("keystone")):
+            raise LabError(f"{cloud.name} does not answer: metering stands beside sites that run")
