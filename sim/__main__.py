@@ -53,13 +53,21 @@ def parse(argv: list[str] | None = None) -> tuple[World, Path | None]:
     p.add_argument("--clouds-file", type=Path, help="where to write clouds.yaml")
     p.add_argument("--gateway-url", default=Options.gateway_url)
     p.add_argument("--host", default=Options.host)
+    p.add_argument("--many", type=int, default=0, metavar="N", help="instead of --sites, so many that share the hub's Keystone")
+    p.add_argument("--servers", type=int, default=0, metavar="M", help="servers each of them has from the start")
     for name in ("build", "delete", "volume", "token_life"):
         p.add_argument(f"--{name.replace('_', '-')}", type=float, default=getattr(Options, name), metavar="SECONDS")
     a = p.parse_args(argv)
     options = Options(
-        host=a.host, gateway_url=a.gateway_url, build=a.build, delete=a.delete, volume=a.volume, token_life=a.token_life
+        host=a.host,
+        gateway_url=a.gateway_url,
+        build=a.build,
+        delete=a.delete,
+        volume=a.volume,
+        token_life=a.token_life,
+        servers=a.servers,
     )
-    names = [s for s in a.sites.split(",") if s]
+    names = [f"site{n:03d}*" for n in range(1, a.many + 1)] or [s for s in a.sites.split(",") if s]
     shared = frozenset(s[:-1] for s in names if s.endswith("*"))
     return World([s.removesuffix("*") for s in names], a.base_port, options, shared), a.clouds_file
 

@@ -320,7 +320,12 @@ def attach(call: Call) -> Row:
     given = call.body("attachment")
     required(given, "attachment", "volume_uuid")
     volume = fetch(call, VOLUME, str(given.get("volume_uuid")))
-    if volume["status"] not in ("available", "reserved") and not volume["multiattach"]:
+    free = volume["status"] in ("available", "downloading", *(("in-use",) if volume["multiattach"] else ()))
+    instance = given.get("instance_uuid")
+    migrates = volume["status"] in ("in-use", "reserved") and instance and instance in {
+        a["server_id"] for a in call.cloud["attachments"].values() if a["volume_id"] == volume["id"]
+    }  # fmt: skip
+    if not free and not migrates:
         raise Refused(400, f"Invalid volume: Volume {volume['id']} status must be available or downloading to reserve, but the "
                            f"current status is {volume['status']}.")  # fmt: skip
     connector = given.get("connector") or {}
@@ -330,7 +335,8 @@ def attach(call: Call) -> Row:
         device=connector.get("mountpoint"), mode=given.get("mode") or "null", status="reserved",
         attached_at=None,
     )  # fmt: skip
-    touch(call.cloud, volume, status="reserved")
+    if free:
+        touch(call.cloud, volume, status="reserved")
     return {"attachment": _attachment(call, row)}
 
 

@@ -21,6 +21,7 @@ SERVERS = (
     *(N(who, "GET /servers/detail?name={name}&all_tenants=1", versions="2.1 2.52 2.96") for who in TIMED),
     N("demo", "GET /servers/detail?name={name}", versions=_SEEN),
     N("service", "GET /servers/detail?all_tenants=1&changes-since=2026-01-01T00:00:00Z&limit=1000", versions="2.52"),
+    N("service", "GET /servers?all_tenants=1&deleted=True&changes-since=2026-01-01T00:00:00Z&limit=1000", versions="2.52"),
     N("service", "GET /servers/detail?all_tenants=1&tags=t", versions="2.52"),
     N("service", "GET /servers?all_tenants=1&limit=1", versions="2.1"),
     N("demo", "GET /servers?limit=1", versions="2.1 2.90"),

@@ -99,7 +99,7 @@ def _webob(status: int, message: str, accept: str, headers: dict[str, str]) -> R
     return status, f"{title}\n\n{message}\n\n   ".encode(), {"Content-Type": "text/plain; charset=UTF-8", **headers}
 
 
-MODES = ("ok", "down", "hang", "slow", "500", "cut", "garbage", "no-host")
+MODES = ("ok", "down", "hang", "slow", "500", "cut", "garbage", "no-host", "slow-bits", "no-bits")
 
 
 @dataclass
@@ -108,6 +108,7 @@ class Modes:
 
     down: the connection is dropped at once. hang: no answer for ``seconds``. slow: an answer after ``seconds``.
     500: the service's own internal error. cut: half of an answer. garbage: 200 and no JSON. no-host: servers end in ERROR.
+    slow-bits: image data is taken in only after ``seconds``, or when the mode changes. no-bits: not at all, 500.
     """
 
     mode: str = "ok"

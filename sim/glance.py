@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import time
@@ -242,6 +243,7 @@ async def upload(call: Call, ident: str) -> Answer:
     try:
         async for chunk in call.request.content.iter_any():
             data += chunk
+        await _digested(call)
     except BaseException:  # the client went away: the record can be filled again
         row["status"] = "queued"
         raise
@@ -251,6 +253,16 @@ async def upload(call: Call, ident: str) -> Answer:
     if not stage:
         activate(call.cloud, row, bytes(data))
     return Answer(204)
+
+
+async def _digested(call: Call) -> None:
+    """Writing the bits down takes as long as the cloud's mode says."""
+    if call.cloud.modes.mode == "no-bits":
+        raise Refused(500, "The server has either erred or is incapable of performing the requested operation.")
+    for _ in range(int(call.cloud.modes.seconds / 0.05)):
+        if call.cloud.modes.mode != "slow-bits":
+            return
+        await asyncio.sleep(0.05)
 
 
 def activate(cloud: Cloud, row: Row, data: bytes) -> None:

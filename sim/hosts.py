@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 
+from sim.population import Population
 from sim.world import Cloud, Row
 
 DEFAULT_ZONE = "nova"
@@ -72,6 +73,8 @@ def host_id(project: str, host: str | None) -> str:
 
 def usage(cloud: Cloud, host: str) -> dict[str, int]:
     """What servers use of a host."""
-    rows = [s for s in cloud["servers"].values() if s["host"] == host and not s["deleted"]]
+    table = cloud["servers"]
+    there = table.kept() if isinstance(table, Population) else table.values()  # a population sits on hosts of its own
+    rows = [s for s in there if s["host"] == host and not s["deleted"]]
     used = {k: sum(int(s["flavor"][k]) for s in rows) for k in ("vcpus", "ram", "disk")}
     return {**used, "servers": len(rows)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from sim.faults import Refused
 from sim.hosts import zones
@@ -10,6 +11,7 @@ from sim.neutron_core import bump
 from sim.neutron_ports import bind, remove_port
 from sim.nova_schema import number, unexpected
 from sim.nova_view import BY_TASK, STATUS, act, brief, fetch, ports, show, slim, status, touch
+from sim.population import Population
 from sim.web import Answer, Call, forbid, invalid, next_link, route
 from sim.world import Cloud, Row, parse_time
 
@@ -38,6 +40,9 @@ QUERY = {*COLUMNS, "display_description", "description", "flavor", "image_ref", 
          "sort_dir", "limit", "marker"}  # fmt: skip
 """What a list may ask for besides, from 2.75 on."""
 BOOLEANS = {"0", "1", "f", "false", "n", "no", "off", "on", "t", "true", "y", "yes"}
+PLAIN = {"all_tenants", "limit", "marker", "project_id", "tenant_id", "sort_key", "sort_dir", "deleted"}
+DEFAULT_ORDER = [("created_at", "desc"), ("uuid", "asc")]
+"""What a list of a population is computed for without looking at each of its servers."""
 STATUSES = {*STATUS.values(), *BY_TASK.values()}
 
 
@@ -76,6 +81,9 @@ def _page(call: Call) -> tuple[list[Row], bool]:
     limit = min(number(call, "limit", MOST) or MOST, MOST)
     if call.get("limit") == "0":
         limit = 0
+    table = call.cloud["servers"]
+    if isinstance(table, Population) and {k for k, _ in call.query} <= PLAIN and _order(call) == DEFAULT_ORDER:
+        return _computed(call, table, limit)
     rows = _chosen(call)
     for key, direction in reversed(_order(call)):
         rows.sort(key=lambda s: s["id"]) if key == "uuid" else None
@@ -89,6 +97,36 @@ def _page(call: Call) -> tuple[list[Row], bool]:
             at = _after_absent(call, rows, marker)
         rows = rows[at + 1 :]
     return rows[:limit], len(rows) >= limit > 0
+
+
+def _computed(call: Call, table: Population, limit: int) -> tuple[list[Row], bool]:
+    """The same for a population, without a look at each of its servers."""
+    everybody = _everybody(call)
+    asked = call.get("project_id") or call.get("tenant_id") or None
+    marker = call.get("marker") or None
+    try:
+        rows = table.page(asked if everybody else call.who.project_id, marker, limit)
+    except KeyError:
+        raise Refused(400, f"marker [{marker}] not found") from None
+    return rows, len(rows) >= limit > 0
+
+
+def _everybody(call: Call) -> bool:
+    """Whether the list is over all projects. Raises Refused 400, 403."""
+    _known(call)
+    everybody = any(k == "all_tenants" and v.lower() not in ("0", "false", "f", "no") for k, v in call.query)
+    if everybody and not call.who.admin:
+        forbid(call, f"os_compute_api:servers:{'detail' if call.path.endswith('detail') else 'index'}:get_all_tenants")
+    return everybody
+
+
+def _candidates(call: Call, wanted: list[tuple[str, str]]) -> Iterable[Row]:
+    """Of a population only what was made or changed, where the query asks for tags or for changes: the others have none."""
+    table = call.cloud["servers"]
+    if not isinstance(table, Population):
+        return table.values()
+    recent = any(k == "tags" or (k == "changes-since" and _time(k, v) > table.newest) for k, v in wanted)
+    return table.kept() if recent else table.values()
 
 
 def _after_absent(call: Call, rows: list[Row], marker: str) -> int:
@@ -122,11 +160,7 @@ def _known(call: Call) -> None:
 
 
 def _chosen(call: Call) -> list[Row]:
-    who, cloud = call.who, call.cloud
-    _known(call)
-    everybody = any(k == "all_tenants" and v.lower() not in ("0", "false", "f", "no") for k, v in call.query)
-    if everybody and not who.admin:
-        forbid(call, f"os_compute_api:servers:{'detail' if call.path.endswith('detail') else 'index'}:get_all_tenants")
+    who, everybody = call.who, _everybody(call)
     allowed = PUBLIC_FILTERS | (SINCE_83 if call.since(83) else set())
     wanted = [(k, v) for k, v in call.query if who.admin or k in allowed]
     names = {k for k, _ in wanted}
@@ -147,7 +181,7 @@ def _chosen(call: Call) -> list[Row]:
         elif k in TIMES:
             _time(k, v)
     rows = []
-    for s in cloud["servers"].values():
+    for s in _candidates(call, wanted):
         if not everybody and s["project_id"] != who.project_id:
             continue
         if everybody and project and s["project_id"] != project:

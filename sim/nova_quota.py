@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from sim.faults import Refused
 from sim.nova_schema import fields, integer, number
+from sim.population import Population
 from sim.web import Answer, Call, forbid, next_link, route
 from sim.world import Cloud, Row, micro, parse_time
 
@@ -50,7 +51,9 @@ def limits(cloud: Cloud, project: str) -> dict[str, int]:
 
 def used(cloud: Cloud, project: str) -> dict[str, int]:
     """What a project uses of what Nova counts."""
-    servers = [s for s in cloud["servers"].values() if s["project_id"] == project and not s["deleted"]]
+    table = cloud["servers"]
+    there = table.of(project) if isinstance(table, Population) else table.values()
+    servers = [s for s in there if s["project_id"] == project and not s["deleted"]]
     groups = sum(1 for g in cloud["server_groups"].values() if g["project_id"] == project)
     cores, ram = (sum(int(s["flavor"][k]) for s in servers) for k in ("vcpus", "ram"))
     return {"instances": len(servers), "cores": cores, "ram": ram, "server_groups": groups}

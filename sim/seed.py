@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
+from sim.hosts import DEFAULT_ZONE
 from sim.keystone_directory import KINDS
+from sim.population import Population, shares, tenant
 from sim.world import SERVICES, Cloud, Row, World, new_hex, new_id
 
 PASSWORD = "secret"
@@ -27,6 +31,8 @@ CATALOGUE = (
     ("volume", "block-storage", "cinder", "/v3"),
     ("volume", "volumev3", "cinderv3", "/v3"),
 )
+NEWEST_SERVER = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+"""When the newest server of a population was made."""
 EXTERNAL = "203.0.113.0/24"
 EXTERNAL_GATEWAY = "203.0.113.1"
 SUBNET_POOLS = (("default-v4", ["10.64.0.0/12"], 26, 4), ("default-v6", ["fd00:ca5c::/48"], 64, 6))
@@ -45,6 +51,8 @@ def plant(world: World, clouds: list[Cloud]) -> None:
                         _endpoints(cloud, site.name, site.root)
     for cloud in clouds:
         _flavors(cloud)
+        if world.options.servers:
+            _populate(world, cloud)
         _networks(cloud)
         _volumes(cloud)
 
@@ -102,6 +110,22 @@ def flavor(ident: str, name: str, ram: int, vcpus: int, disk: int) -> Row:
 def _flavors(cloud: Cloud) -> None:
     for spec in FLAVORS + (() if cloud.hub else SITE_FLAVORS):
         cloud["flavors"][spec[0]] = flavor(*spec)
+
+
+def _populate(world: World, cloud: Cloud) -> None:
+    """At the hub the tenants, at a site their servers. Sites that have a Keystone of their own know no such tenant."""
+    share = shares(len(world.clouds) - 1, world.options.tenants)
+    if cloud.hub:
+        member = next(r["id"] for r in cloud["roles"].values() if r["name"] == "member")
+        for name, project_id, user in (tenant(n) for n in sorted({n for of_site in share.values() for n in of_site})):
+            _made(cloud, "projects", id=project_id, name=name, domain_id="default", parent_id="default")
+            _made(cloud, "users", id=user, name=name, domain_id="default", password=PASSWORD, default_project_id=project_id)
+            grant(cloud, "project", project_id, user, member)
+    elif cloud.keystone is not None:
+        owners = [tenant(n)[1:] for n in share[cloud.number]]
+        spec = cloud["flavors"][FLAVORS[0][0]]
+        made = float(NEWEST_SERVER)
+        cloud.tables["servers"] = Population(cloud.number, world.options.servers, owners, DEFAULT_ZONE, spec, made)
 
 
 def _networks(cloud: Cloud) -> None:

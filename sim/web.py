@@ -167,6 +167,8 @@ def microversion(call: Call) -> Version:
         service, _, version = part.strip().partition(" ")
         if service.lower() == names[call.service]:
             asked = version.strip()
+    if not asked and call.service == "volume" and "OpenStack-API-Version" in call.request.headers:
+        raise Refused(400, "API version None is not supported on this method.")  # Cinder takes no header meant for others
     if not asked and call.service == "compute":
         asked = call.request.headers.get("X-OpenStack-Nova-API-Version", "")
     if not asked:

@@ -50,6 +50,10 @@ class Options:
     delete: float = 0.2
     volume: float = 0.2
     token_life: float = 86400.0
+    servers: int = 0
+    """Servers each site has from the start (``sim.population``)."""
+    tenants: int = 10
+    """Tenants with such servers, per site; each has them in two sites."""
 
 
 @dataclass

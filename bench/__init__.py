@@ -1,0 +1,1 @@
+"""What Cascade costs in front of a hundred simulated sites: figures anyone can reproduce, one command each."""
