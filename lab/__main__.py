@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 
-from lab import accounts, cloud, gateway, infra, install, procs, status
+from lab import accounts, addons, cloud, gateway, infra, install, metering, ovn, procs, status, wires
 from lab import demo as story
 from lab.data import CLOUDS, HUB, SITES, Cloud
 from lab.parity import command as parity
@@ -30,6 +30,7 @@ def up(place: State, args: argparse.Namespace) -> None:
     begun = time.monotonic()
     accounts.write(place)
     install.packages()
+    _decide(place)
     infra.start(place)
     sites = _chosen(place, args)
     cloud.up(place, HUB)
@@ -40,42 +41,61 @@ def up(place: State, args: argparse.Namespace) -> None:
             raise unforeseen[0]
         raise LabError("\n\n".join(map(str, errors)))
     if not args.no_gateway:
+        wanted = addons.chosen(place, args.addons)
+        addons.prepare(place, wanted)
         gateway.up(place, sites)
+        addons.start(place, wanted)
     say(f"The lab is up after {time.monotonic() - begun:.0f} s. Next: eval $(bin/lab env); openstack server list")
 
 
 def down(place: State, args: argparse.Namespace) -> None:
     """Stop everything."""
     with step("stop everything"):
+        addons.stop(place, addons.ADDONS.values())
         gateway.stop(place)
+        metering.stop(place)
         cloud.down(place, list(CLOUDS.values()))
         procs.stop(infra.procs(place))
+        wires.forget(place)
 
 
 def reset(place: State, args: argparse.Namespace) -> None:
     """Throw away all data (not what is installed) and start afresh."""
     down(place, args)
-    for folder in ("clouds", "infra", "cascade"):
+    for folder in ("clouds", "infra", "cascade", "addons"):
         shutil.rmtree(place.root / folder, ignore_errors=True)
     up(place, args)
 
 
 def start(place: State, args: argparse.Namespace) -> None:
-    """Start one cloud, or the gateway."""
+    """Start one cloud, the gateway, metering at the sites, or an add-on."""
     if args.name == GATEWAY:
         gateway.start(place)
         return
+    if args.name == METERING:
+        metering.required(place)
+        metering.start(place)
+        return
+    if addon := addons.ADDONS.get(args.name):
+        addons.prepare(place, [addon])
+        addons.start(place, [addon])
+        return
+    _decide(place)
     infra.start(place)
     cloud.up(place, CLOUDS[args.name])
 
 
 def stop(place: State, args: argparse.Namespace) -> None:
-    """Stop one cloud, or the gateway."""
+    """Stop one cloud, the gateway, metering, or an add-on."""
     with step(f"stop {args.name}"):
         if args.name == GATEWAY:
             gateway.stop(place)
-            return
-        cloud.down(place, [CLOUDS[args.name]])
+        elif args.name == METERING:
+            metering.stop(place)
+        elif addon := addons.ADDONS.get(args.name):
+            addons.stop(place, [addon])
+        else:
+            cloud.down(place, [CLOUDS[args.name]])
 
 
 def freeze(place: State, args: argparse.Namespace) -> None:
@@ -88,6 +108,28 @@ def thaw(place: State, args: argparse.Namespace) -> None:
     say(f"{args.name}: {cloud.thaw(place, CLOUDS[args.name])} processes go on")
 
 
+def cut(place: State, args: argparse.Namespace) -> None:
+    """Take the WAN from a site: its servers no longer reach those of other sites, its API is not touched."""
+    _wired(place)
+    wires.cut(args.name)
+
+
+def mend(place: State, args: argparse.Namespace) -> None:
+    """Give a site its WAN back."""
+    _wired(place)
+    wires.mend(args.name)
+
+
+def _decide(place: State) -> None:
+    running = any(proc.pid() for site in SITES.values() for proc in ovn.procs(place, site))
+    wires.decide(place, running=running)
+
+
+def _wired(place: State) -> None:
+    if not wires.real(place):
+        raise LabError("the lab carries no packets here: there is no wire to cut")
+
+
 def env(place: State, args: argparse.Namespace) -> None:
     """Print what a shell needs to use the lab."""
     print(f"export OS_CLIENT_CONFIG_FILE={shlex.quote(str(place.clouds_file))} OS_CLOUD=cascade")
@@ -96,7 +138,7 @@ def env(place: State, args: argparse.Namespace) -> None:
 def demo(place: State, args: argparse.Namespace) -> None:
     """Bring up what is not, and show what Cascade does."""
     with _locked(place):
-        up(place, argparse.Namespace(site=None, no_gateway=False))
+        up(place, argparse.Namespace(site=None, no_gateway=False, addons=[]))
     story.run(place)
 
 
@@ -110,11 +152,23 @@ COMMANDS: dict[str, Callable[[State, argparse.Namespace], None]] = {
     "stop": stop,
     "freeze": freeze,
     "thaw": thaw,
+    "cut": cut,
+    "mend": mend,
     "demo": demo,
     "env": env,
     "parity": parity.command,
 }
 GATEWAY = "cascade"
+METERING = "metering"
+NAMES = {
+    # a command: what it can be about
+    "start": [*CLOUDS, GATEWAY, METERING, *addons.ADDONS],
+    "stop": [*CLOUDS, GATEWAY, METERING, *addons.ADDONS],
+    "freeze": [*CLOUDS],
+    "thaw": [*CLOUDS],
+    "cut": [*SITES],
+    "mend": [*SITES],
+}
 UNLOCKED = {"status", "logs", "env", "demo", "parity"}
 
 
@@ -129,6 +183,13 @@ def _locked(place: State) -> Iterator[None]:
         yield
 
 
+def _addons(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := set(names) - set(addons.ADDONS):
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: one of {', '.join(addons.ADDONS)}")
+    return names
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="bin/lab", description="A hub and sites of real OpenStack on one machine.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -136,9 +197,11 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=(function.__doc__ or "").splitlines()[0])
         if name in ("up", "reset"):
             command.add_argument("--site", action="append", choices=sorted(SITES), help="also this site")
+            known = f"also these add-ons: {', '.join(addons.ADDONS)}"
+            command.add_argument("--with", dest="addons", type=_addons, default=[], metavar="NAME[,NAME]", help=known)
             command.add_argument("--no-gateway", action="store_true", help="hub and sites only")
-        elif name in ("start", "stop", "freeze", "thaw"):
-            names = [*CLOUDS, GATEWAY] if name in ("start", "stop") else [*CLOUDS]
+        elif name in NAMES:
+            names = NAMES[name]
             command.add_argument("name", choices=names, metavar="SITE", help=", ".join(names))
         elif name == "logs":
             command.add_argument("name", nargs="?", metavar="SITE", help="a site, hub, infra or cascade")

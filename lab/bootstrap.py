@@ -1,7 +1,8 @@
 """Who may use a cloud and what is in it from the start. Everything here may run again at any time."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 from lab.data import (
     CATALOGUE,
@@ -39,13 +40,15 @@ def data(cloud: Cloud) -> None:
     _networks(cloud, admin)
 
 
-def _collection(admin: Rest, url: str, kind: str) -> Callable[..., Json]:
-    """A function that gives back what has a name in a collection, created if there is none."""
-    known: dict[str, Json] = {item["name"]: item for item in admin.get(url)[f"{kind}s"]}
+def collection(admin: Rest, url: str, kind: str, **common: str) -> Callable[..., Json]:
+    """A function that gives back what has a name in a collection, created if there is none. ``common``: a filter, and part of
+    what is created."""
+    query = f"?{urlencode(common)}" if common else ""
+    known: dict[str, Json] = {item["name"]: item for item in admin.get(url + query)[f"{kind}s"]}
 
     def ensure(name: str, **attributes: Any) -> Json:
         if name not in known:
-            made: Json = admin.post(url, {kind: {"name": name, **attributes}})
+            made: Json = admin.post(url, {kind: {"name": name, **common, **attributes}})
             known[name] = made[kind]
         return known[name]
 
@@ -54,9 +57,9 @@ def _collection(admin: Rest, url: str, kind: str) -> Callable[..., Json]:
 
 def _accounts(cloud: Cloud, admin: Rest) -> None:
     url = cloud.identity_url
-    role = _collection(admin, f"{url}/roles", "role")
-    project = _collection(admin, f"{url}/projects", "project")
-    user = _collection(admin, f"{url}/users", "user")
+    role = collection(admin, f"{url}/roles", "role")
+    project = collection(admin, f"{url}/projects", "project")
+    user = collection(admin, f"{url}/users", "user")
     roles = {name: role(name)["id"] for name in ROLES}
     granted = {
         (item["user"]["id"], item["scope"]["project"]["id"], item["role"]["id"])
@@ -79,40 +82,78 @@ def _accounts(cloud: Cloud, admin: Rest) -> None:
     admin.put(f"{url}/system/users/{user('admin')['id']}/roles/{roles['admin']}")
 
 
-def _catalogue(cloud: Cloud, admin: Rest) -> None:
-    url = cloud.identity_url
-    regions = {item["id"] for item in admin.get(f"{url}/regions")["regions"]}
-    services = {item["type"]: item["id"] for item in admin.get(f"{url}/services")["services"]}
-    endpoints = {
-        (item["service_id"], item["region_id"], item["interface"]): item for item in admin.get(f"{url}/endpoints")["endpoints"]
-    }
+def service(cloud: Cloud, users: Iterable[str], offered: tuple[str, str], urls: Mapping[str, str]) -> bool:
+    """A further service of a cloud that runs: its accounts, and ``offered`` (type, name) in its catalogue at a URL per region.
 
-    def register(kind: str, name: str, region: str, address: str) -> None:
-        if region not in regions:
-            admin.post(f"{url}/regions", {"region": {"id": region}})
-            regions.add(region)
-        if kind not in services:
-            services[kind] = admin.post(f"{url}/services", {"service": {"type": kind, "name": name}})["service"]["id"]
+    True where the catalogue was changed.
+    """
+    url, admin = cloud.identity_url, Rest(cloud.identity_url, "admin", "admin")
+    kind, name = offered
+    for who in users:
+        service_user(admin, url, who)
+    catalogue = Catalogue(admin, url)
+    for region, address in urls.items():
+        catalogue.register(kind, name, region, address)
+    return catalogue.changed
+
+
+class Catalogue:
+    """A Keystone's catalogue, as it was when this was made and with what was registered since."""
+
+    def __init__(self, admin: Rest, url: str) -> None:
+        """Read it."""
+        self._admin, self._url = admin, url
+        self._regions = {item["id"] for item in admin.get(f"{url}/regions")["regions"]}
+        self._services = {item["type"]: item["id"] for item in admin.get(f"{url}/services")["services"]}
+        self._endpoints = {
+            (item["service_id"], item["region_id"], item["interface"]): item for item in admin.get(f"{url}/endpoints")["endpoints"]
+        }
+        self.changed = False
+
+    def register(self, kind: str, name: str, region: str, address: str) -> None:
+        """Have a service at an address in a region, on every interface."""
+        if region not in self._regions:
+            self._admin.post(f"{self._url}/regions", {"region": {"id": region}})
+            self._regions.add(region)
+        if kind not in self._services:
+            made = self._admin.post(f"{self._url}/services", {"service": {"type": kind, "name": name}})
+            self._services[kind] = made["service"]["id"]
         for interface in INTERFACES:
-            known = endpoints.get((services[kind], region, interface))
-            if known is None:
-                endpoint = {
-                    "service_id": services[kind],
-                    "region_id": region,
-                    "interface": interface,
-                    "url": address,
-                }
-                admin.post(f"{url}/endpoints", {"endpoint": endpoint})
-            elif known["url"] != address:
-                admin.patch(f"{url}/endpoints/{known['id']}", {"endpoint": {"url": address}})
+            self._endpoint(self._services[kind], region, interface, address)
 
+    def _endpoint(self, service: str, region: str, interface: str, address: str) -> None:
+        known = self._endpoints.get((service, region, interface))
+        if known is None:
+            endpoint = {"service_id": service, "region_id": region, "interface": interface, "url": address}
+            self._admin.post(f"{self._url}/endpoints", {"endpoint": endpoint})
+        elif known["url"] != address:
+            self._admin.patch(f"{self._url}/endpoints/{known['id']}", {"endpoint": {"url": address}})
+        else:
+            return
+        self.changed = True
+
+
+def _catalogue(cloud: Cloud, admin: Rest) -> None:
+    catalogue = Catalogue(admin, cloud.identity_url)
     keystone = HUB if cloud.identity is Identity.SHARED else cloud
     for service in ("keystone", *(name for name in cloud.services if name != "keystone")):
         owner = keystone if service == "keystone" else cloud
         for kind, name, path, gateway_path in CATALOGUE[service]:
-            register(kind, name, cloud.name, owner.url(service) + path)
+            catalogue.register(kind, name, cloud.name, owner.url(service) + path)
             if cloud.is_hub:
-                register(kind, name, USER_REGION, GATEWAY_URL + gateway_path)
+                catalogue.register(kind, name, USER_REGION, GATEWAY_URL + gateway_path)
+    if cloud.is_hub:  # it has none itself; the gateway shows the sites'
+        for kind, name, _, gateway_path in CATALOGUE["placement"]:
+            catalogue.register(kind, name, USER_REGION, GATEWAY_URL + gateway_path)
+
+
+def service_user(admin: Rest, url: str, name: str) -> None:
+    """A service's account in the project of services."""
+    project = collection(admin, f"{url}/projects", "project")("service", domain_id="default")["id"]
+    user = collection(admin, f"{url}/users", "user")(name, password=PASSWORD, domain_id="default")["id"]
+    role = collection(admin, f"{url}/roles", "role")
+    for what in ("admin", "service"):
+        admin.put(f"{url}/projects/{project}/users/{user}/roles/{role(what)['id']}")
 
 
 def _flavors(cloud: Cloud, admin: Rest) -> None:
@@ -126,7 +167,7 @@ def _flavors(cloud: Cloud, admin: Rest) -> None:
 
 def _networks(cloud: Cloud, admin: Rest) -> None:
     url = f"{cloud.url('neutron')}/v2.0"
-    network = _collection(admin, f"{url}/networks", "network")(
+    network = collection(admin, f"{url}/networks", "network")(
         "public",
         **{
             "router:external": True,
@@ -136,7 +177,7 @@ def _networks(cloud: Cloud, admin: Rest) -> None:
         },
     )
     first, last = (EXTERNAL_CIDR.rsplit(".", 1)[0] + f".{octet}" for octet in cloud.external_pool)
-    _collection(admin, f"{url}/subnets", "subnet")(
+    collection(admin, f"{url}/subnets", "subnet")(
         "public",
         network_id=network["id"],
         ip_version=4,
@@ -146,6 +187,6 @@ def _networks(cloud: Cloud, admin: Rest) -> None:
         allocation_pools=[{"start": first, "end": last}],
     )
     if cloud.is_hub:
-        pool = _collection(admin, f"{url}/subnetpools", "subnetpool")
+        pool = collection(admin, f"{url}/subnetpools", "subnetpool")
         for name, prefix, length in SUBNET_POOLS:
             pool(name, prefixes=[prefix], default_prefixlen=length, is_default=True, shared=True)

@@ -183,7 +183,7 @@ CLOUDS = {HUB.name: HUB} | SITES
 CATALOGUE: dict[str, tuple[tuple[str, str, str, str], ...]] = {
     # service: (catalogue type, catalogue name, path at the service, path at the gateway)
     "keystone": (("identity", "keystone", "/v3", "/identity/v3"),),
-    "placement": (("placement", "placement", "", ""),),
+    "placement": (("placement", "placement", "", "/placement"),),
     "glance": (("image", "glance", "", "/image"),),
     "nova": (("compute", "nova", "/v2.1", "/compute/v2.1"),),
     "neutron": (("network", "neutron", "", "/network"),),

@@ -98,6 +98,15 @@ def wait_for_broker(state: State) -> None:
     _listening(broker(state)[-1], 120)
 
 
+def virtual_host(state: State, name: str) -> None:
+    """A virtual host of the running broker beside those of the sites, if there is none of this name yet."""
+    server = broker(state)[-1]
+    control = [str(Path(server.argv[0]).with_name("rabbitmqctl")), "-q"]
+    if name not in run([*control, "list_vhosts", "--no-table-headers"], env=server.env).split():
+        run([*control, "add_vhost", name], env=server.env)
+        run([*control, "set_permissions", "-p", name, "guest", ".*", ".*", ".*"], env=server.env)
+
+
 def sql(statements: str, database: str = "") -> str:
     """Run SQL, give back what it printed: tab-separated, no headers."""
     return run(["mariadb", *CLIENT, "-N", "-B", *([database] if database else [])], stdin=statements)

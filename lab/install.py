@@ -4,6 +4,7 @@ import hashlib
 import shutil
 import sys
 import sysconfig
+from collections.abc import Mapping
 from pathlib import Path
 
 from lab.data import RELEASES, Release
@@ -21,6 +22,11 @@ PROGRAMS = {
     "ovs-vswitchd": "openvswitch-switch",
     "qemu-img": "qemu-utils",
     "gcc": "gcc",
+    "ip": "iproute2",
+    "busybox": "busybox-static",  # endpoints of the network: a DHCP client and a server to connect to
+    "ethtool": "ethtool",
+    "ping": "iputils-ping",
+    "tcpdump": "tcpdump",
 }
 FILES = {
     # a file we need: the Debian package that has it
@@ -36,9 +42,9 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DRIVERS = Path(__file__).resolve().parent / "drivers"
 
 
-def packages() -> None:
+def packages(programs: Mapping[str, str] = PROGRAMS) -> None:
     """Install the Debian packages that are missing; their services are not started."""
-    wanted = {package for program, package in PROGRAMS.items() if not shutil.which(program, path=SYSTEM_PATH)}
+    wanted = {package for program, package in programs.items() if not shutil.which(program, path=SYSTEM_PATH)}
     missing = sorted(wanted | {package for file, package in FILES.items() if not Path(file).exists()})
     if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
         missing.append("python3-dev")  # uWSGI is built from source

@@ -1,11 +1,12 @@
-"""A site's OVN: real northd, ovn-controller and Open vSwitch, on a dummy datapath that needs no kernel module.
+"""A site's OVN: real northd, ovn-controller and Open vSwitch, on the userspace datapath, which needs no kernel module.
 
-Ports are bound to a real chassis and become ACTIVE when ovn-controller claims them; no packet is carried.
-One chassis per compute service, because a chassis is what a host is to OVN.
+Ports are bound to a real chassis and become ACTIVE when ovn-controller claims them. One chassis per compute service, because a
+chassis is what a host is to OVN; each has a network namespace (``lab.wires``).
 """
 
 from pathlib import Path
 
+from lab import wires
 from lab.data import Cloud
 from lab.install import SYSTEM_PATH
 from lab.paths import Place, State
@@ -35,6 +36,8 @@ def procs(state: State, cloud: Cloud) -> list[Proc]:
 def start(state: State, cloud: Cloud) -> None:
     """Start OVN and describe its chassis; does nothing to what already runs."""
     place = state.cloud(cloud)
+    if wires.real(state):
+        wires.lay(cloud)
     for index in range(1, cloud.computes + 1):
         (place.run / f"chassis{index}").mkdir(parents=True, exist_ok=True)
     (place.var / "ovn").mkdir(parents=True, exist_ok=True)
@@ -50,16 +53,20 @@ def start(state: State, cloud: Cloud) -> None:
     run(["ovn-nbctl", f"--db=unix:{place.run / 'nb.sock'}", "init"])
     run(["ovn-sbctl", f"--db=unix:{place.run / 'sb.sock'}", "init"])
     for index in range(1, cloud.computes + 1):
-        _describe(place, cloud, index)
+        _describe(place, cloud, index, packets=wires.real(state))
     for proc in _daemons(state, cloud):
         proc.start()
+    if wires.real(state):
+        for index in range(1, cloud.computes + 1):
+            wires.address(cloud.name, index)
 
 
-def _proc(place: Place, name: str, *argv: str, chassis: int | None = None) -> Proc:
+def _proc(place: Place, name: str, *argv: str, chassis: int | None = None, namespace: str = "") -> Proc:
     run_dir = place.run / f"chassis{chassis}" if chassis else place.run
     env = {"PATH": SYSTEM_PATH, "OVS_RUNDIR": str(run_dir), "OVN_RUNDIR": str(run_dir)}
     quiet = ("-vconsole:off", "-vsyslog:off", f"--log-file={place.log / f'{name}.log'}")
-    return Proc(name, place, (argv[0], *quiet, *argv[1:]), env, grace=5)
+    words = (argv[0], *quiet, *argv[1:])
+    return Proc(name, place, wires.inside(namespace, words) if namespace else words, env, grace=5)
 
 
 def _databases(state: State, cloud: Cloud) -> list[Proc]:
@@ -93,24 +100,37 @@ def _daemons(state: State, cloud: Cloud) -> list[Proc]:
     ]
     for index in range(1, cloud.computes + 1):
         local = vswitch(place, index)
-        found.append(_proc(place, f"vswitchd{index}", "ovs-vswitchd", "--enable-dummy=override", local, chassis=index))
+        if wires.real(state):
+            home = wires.chassis(cloud.name, index)
+            found.append(_proc(place, f"vswitchd{index}", "ovs-vswitchd", local, chassis=index, namespace=home))
+        else:
+            found.append(_proc(place, f"vswitchd{index}", "ovs-vswitchd", "--enable-dummy=override", local, chassis=index))
         found.append(_proc(place, f"ovn-controller{index}", "ovn-controller", local, chassis=index))
     return found
 
 
-def _describe(place: Place, cloud: Cloud, index: int) -> None:
+def _describe(place: Place, cloud: Cloud, index: int, *, packets: bool) -> None:
     """What a chassis says about itself, and its bridges."""
     facts = {
         "system-id": f"{cloud.name}-chassis{index}",
         "hostname": f"{cloud.name}-cmp{index}",
         "ovn-remote": f"unix:{place.run / 'sb.sock'}",
         "ovn-encap-type": "geneve",
-        "ovn-encap-ip": f"127.0.0.{index}",
+        "ovn-encap-ip": wires.underlay(index) if packets else f"127.0.0.{index}",
         "ovn-bridge-mappings": ",".join(f"{network}:{bridge}" for network, bridge in BRIDGES.items()),
         "ovn-cms-options": "enable-chassis-as-gw",
     }
+    if packets:
+        facts["ovn-bridge-datapath-type"] = wires.REAL
     command = ["ovs-vsctl", f"--db={vswitch(place, index)}", "--no-wait", "--", "init"]
     command += ["--", "set", "open_vswitch", ".", *(f'external_ids:{key}="{value}"' for key, value in facts.items())]
     for bridge in (*BRIDGES.values(), "br-int"):
         command += ["--", "--may-exist", "add-br", bridge]
+        if packets:
+            command += ["--", "set", "bridge", bridge, f"datapath_type={wires.REAL}"]
+    if packets:
+        command += ["--", "set", "bridge", "br-int", "fail-mode=secure"]
+        command += ["--", "--may-exist", "add-br", "br-und", "--", "set", "bridge", "br-und", f"datapath_type={wires.REAL}"]
+        for wire, bridge in wires.SWITCHES.items():
+            command += ["--", "--may-exist", "add-port", bridge, wire]
     run(command)

@@ -1,8 +1,9 @@
 """The OpenStack processes of a cloud."""
 
 import time
+from pathlib import Path
 
-from lab import config, ovn
+from lab import config, ovn, wires
 from lab.config.ini import Context
 from lab.config.services import threads
 from lab.data import CONSOLES, Cloud
@@ -37,7 +38,7 @@ def procs(state: State, cloud: Cloud) -> list[Proc]:
     place = state.cloud(cloud)
     for index in range(1, cloud.computes + 1):
         files = ["--config-file", str(place.etc / "nova" / f"compute{index}.conf")]
-        local = {"LAB_OVSDB": ovn.vswitch(place, index)}
+        local = {"LAB_OVSDB": ovn.vswitch(place, index), "LAB_VIF": "internal" if wires.real(state) else "dummy"}
         found.append(_daemon(state, cloud, "nova-compute", files, f"nova-compute{index}", local))
     return found
 
@@ -45,23 +46,29 @@ def procs(state: State, cloud: Cloud) -> list[Proc]:
 def api(state: State, cloud: Cloud, service: str) -> Proc:
     """A service's API under uWSGI."""
     processes, per_process = threads(Context(state, cloud), service)
-    argv = [
-        str(state.venv(cloud.release) / "bin" / "uwsgi"),
-        *("--http-socket", f"127.0.0.1:{cloud.port(service)}", "--module", WSGI[service], "--need-app", "--lazy-apps"),
-        *("--master", "--processes", str(processes), "--threads", str(per_process), "--enable-threads"),
-        *("--thunder-lock", "--die-on-term", "--exit-on-reload", "--worker-reload-mercy", "2"),
-        *("--buffer-size", "65535", "--wsgi-disable-file-wrapper", "--http-chunked-input", "--so-keepalive"),
-        # glanceclient sends chunks of 1 MiB, which with their frame are above uWSGI's limit of 1 MiB; and 4 s between two is little
-        *("--chunked-input-limit", "4194304", "--chunked-input-timeout", "60"),
-        *("--disable-logging", "--add-header", "Connection: close", "--procname", f"uwsgi {cloud.name} {service}"),
-        *("--set", f"start-time={int(time.time())}"),  # Neutron's OVN hash ring reads it
-    ]
+    procname = f"{cloud.name} {service}"
+    argv = [*uwsgi(state.venv(cloud.release), WSGI[service], cloud.port(service), procname, processes, per_process)]
     if service == "cinder":
         argv += ["--pyargv", "--config-file etc/cinder/cinder.conf"]
     place = state.cloud(cloud)
     env = _environment(state, cloud) | {f"OS_{name.upper()}_CONFIG_DIR": str(place.etc / name) for name in WSGI}
     env["OS_NEUTRON_CONFIG_FILES"] = "neutron.conf;ml2_conf.ini"
     return Proc(f"{service}-api", place, tuple(argv), env, cloud.port(service), grace=5, log_name=service)
+
+
+def uwsgi(venv: Path, module: str, port: int, name: str, processes: int, threads: int) -> tuple[str, ...]:
+    """The command of a WSGI application under uWSGI."""
+    return (
+        str(venv / "bin" / "uwsgi"),
+        *("--http-socket", f"127.0.0.1:{port}", "--module", module, "--need-app", "--lazy-apps"),
+        *("--master", "--processes", str(processes), "--threads", str(threads), "--enable-threads"),
+        *("--thunder-lock", "--die-on-term", "--exit-on-reload", "--worker-reload-mercy", "2"),
+        *("--buffer-size", "65535", "--wsgi-disable-file-wrapper", "--http-chunked-input", "--so-keepalive"),
+        # glanceclient sends chunks of 1 MiB, which with their frame are above uWSGI's limit of 1 MiB; and 4 s between two is little
+        *("--chunked-input-limit", "4194304", "--chunked-input-timeout", "60"),
+        *("--disable-logging", "--add-header", "Connection: close", "--procname", f"uwsgi {name}"),
+        *("--set", f"start-time={int(time.time())}"),  # Neutron's OVN hash ring reads it
+    )
 
 
 def _daemon(state: State, cloud: Cloud, program: str, files: list[str], name: str = "", env: dict[str, str] | None = None) -> Proc:

@@ -4,7 +4,7 @@ import argparse
 
 from rich.table import Table
 
-from lab import cloud, gateway, infra
+from lab import addons, cloud, gateway, infra, wires
 from lab.data import CLOUDS
 from lab.paths import State
 from lab.procs import Proc, usage
@@ -15,7 +15,8 @@ def groups(place: State) -> dict[str, list[Proc]]:
     """All processes of the lab, by the place they belong to."""
     found = {"infra": infra.procs(place)}
     found |= {name: cloud.all_procs(place, item) for name, item in CLOUDS.items() if place.cloud(item).run.exists()}
-    return found | {"cascade": [gateway.proc(place)]}
+    found["cascade"] = [gateway.proc(place)]
+    return found | {addon.name: addon.procs(place) for addon in addons.chosen(place, ())}
 
 
 def show(place: State, args: argparse.Namespace) -> None:
@@ -40,6 +41,7 @@ def show(place: State, args: argparse.Namespace) -> None:
         table.add_row(f"[bold]{name}[/]", "[bold]all[/]", "", "", "", f"[bold]{memory:.0f}[/]", f"[bold]{cpu:.0f}[/]")
         total += memory
     console.print(table)
+    say("packets: carried" if wires.real(place) else "packets: none (ports become ACTIVE, nothing is carried between them)")
     say(f"{total:.0f} MiB (proportional set size) in all")
 
 

@@ -1,7 +1,7 @@
 """Nova: the API alone at the hub, everything at a site."""
 
 from lab.config.ini import Context, Ini
-from lab.data import CONSOLES, Cloud
+from lab.data import CONSOLES, GATEWAY_URL, Cloud
 
 
 def nova(context: Context) -> dict[str, Ini]:
@@ -74,17 +74,18 @@ def _nova(context: Context, name: str, host: str) -> Ini:
             "server_groups": 100 if hub else 1000,
             "server_group_members": 100,
         },
-        # The other services by URL: the answer about a network or an image must come from this very cloud.
-        "glance": context.auth("nova", endpoint_override=cloud.url("glance")),
+        # The other services by URL: the answer about a network or an image must come from this very cloud. The hub's is
+        # Cascade: what Nova's old proxies (/os-volumes, /os-security-groups, /images: up to 2.35) do, is done everywhere.
+        "glance": context.auth("nova", endpoint_override=f"{GATEWAY_URL}/image" if hub else cloud.url("glance")),
         "neutron": context.auth(
             "nova",
-            endpoint_override=cloud.url("neutron"),
+            endpoint_override=f"{GATEWAY_URL}/network" if hub else cloud.url("neutron"),
             service_metadata_proxy=True,
             metadata_proxy_shared_secret="lab",
         ),
         "cinder": context.auth(
             "nova",
-            endpoint_template=f"{cloud.url('cinder')}/v3",
+            endpoint_template=f"{GATEWAY_URL}/volume/v3" if hub else f"{cloud.url('cinder')}/v3",
             os_region_name=context.region,
         ),
         "keystone": context.auth("nova", valid_interfaces="public"),

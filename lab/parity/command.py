@@ -1,4 +1,4 @@
-"""bin/lab parity: run, compare, table, clean."""
+"""bin/lab parity: run, check, compare, table, clean, wrong."""
 
 import argparse
 from collections.abc import Iterable
@@ -6,11 +6,12 @@ from pathlib import Path
 
 from rich.table import Table
 
-from lab.parity import coverage, sides
+from lab.parity import check, coverage, sides
 from lab.parity import run as runs
 from lab.parity.notes import NOTES
 from lab.parity.parts import PARTS
 from lab.parity.results import Outcome, Row, compare, load
+from lab.parity.wrong import run as wrong
 from lab.paths import State
 from lab.report import LabError, console, say
 
@@ -27,16 +28,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--part", required=True, action="append", choices=[*PARTS, ALL])
     run.add_argument("--tests", default="", metavar="REGEX", help="of the part, only what this finds")
     run.add_argument("--concurrency", type=int, default=0, help="processes, if not the part's own number")
+    actions.add_parser("check", help="run through Cascade the quickest test of each resource, all of which must pass")
     contrast = actions.add_parser("compare", help="what passes directly, and what of it through Cascade")
     contrast.add_argument("--part", action="append", choices=list(PARTS))
-    for action in (run, contrast):
+    bad = actions.add_parser("wrong", help="send wrong requests to a site and through Cascade, and compare the refusals")
+    wrong.arguments(bad)
+    for action in (run, contrast, bad):
         action.add_argument(
             "--direct",
             default=sides.DEFAULT_DIRECT,
             choices=sorted(sides.DIRECT),
             help="the site to compare with; it sets features and microversions",
         )
-    actions.add_parser("table", help="write docs/coverage.md from the results of all sites")
+    actions.add_parser("table", help="write docs/coverage.md and the list of `check` from the results of all sites")
     clean = actions.add_parser("clean", help="remove what a killed run left behind")
     clean.add_argument("label", help="as its results are called: SIDE-PART")
 
@@ -51,6 +55,12 @@ def _run(place: State, args: argparse.Namespace) -> None:
     for part in PARTS if ALL in args.part else args.part:
         for side in args.side or (args.direct, sides.CASCADE):
             runs.run(place, side, part, side if side in sides.DIRECT else args.direct, args.tests, args.concurrency)
+
+
+def _check(place: State, args: argparse.Namespace) -> None:
+    (place.root / "parity").mkdir(exist_ok=True)
+    if not runs.run(place, sides.CASCADE, check.NAME, sides.DEFAULT_DIRECT, part=check.part()):
+        raise LabError("not all of upstream's tests pass through Cascade that did")
 
 
 def _results(place: State, site: str, parts: Iterable[str]) -> tuple[dict[str, Outcome], dict[str, Outcome], list[str]]:
@@ -102,10 +112,13 @@ def total(rows: Iterable[Row]) -> Row:
 def _table(place: State, args: argparse.Namespace) -> None:
     kept = DOCS / "coverage"
     for site in sorted(sides.DIRECT):
-        if tests := coverage.shorten(*_results(place, site, PARTS)[:2]):
+        direct, through, _ = _results(place, site, PARTS)
+        if tests := coverage.shorten(direct, through):
             coverage.save(kept, site, tests)
+        if site == sides.DEFAULT_DIRECT:
+            check.write(check.quickest(direct, through))
     (DOCS / "coverage.md").write_text(coverage.render(coverage.load(kept), NOTES))
-    say("written: docs/coverage.md")
+    say(f"written: docs/coverage.md, lab/parity/{check.LIST.name}")
 
 
 def _clean(place: State, args: argparse.Namespace) -> None:
@@ -116,4 +129,4 @@ def _clean(place: State, args: argparse.Namespace) -> None:
         runs.sweep(place, space, args.label.partition("-")[0])
 
 
-ACTIONS = {"run": _run, "compare": _compare, "table": _table, "clean": _clean}
+ACTIONS = {"run": _run, "check": _check, "compare": _compare, "table": _table, "clean": _clean, "wrong": wrong.command}

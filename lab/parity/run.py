@@ -16,7 +16,7 @@ from pathlib import Path
 from lab import install
 from lab.config.ini import render
 from lab.parity import clean, conf, resources, sides, suites
-from lab.parity.parts import PARTS, plain, select
+from lab.parity.parts import PARTS, Part, plain, select
 from lab.parity.results import Event, Outcome, Results, Status, count, load, save, settle
 from lab.parity.sides import SIDES, Side
 from lab.parity.suites import Suite
@@ -96,16 +96,18 @@ def tests(place: State, suite: Suite, venv: Path) -> list[str]:
     return listed.read_text().splitlines()
 
 
-def run(place: State, side_name: str, part_name: str, like: str, narrower: str = "", concurrency: int = 0) -> bool:
+def run(
+    place: State, side_name: str, part_name: str, like: str, narrower: str = "", concurrency: int = 0, part: Part | None = None
+) -> bool:
     """Run a part on a side; whether nothing failed. Results of tests that are not run again stay as they were."""
-    side, part = SIDES[side_name], PARTS[part_name]
+    side, part = SIDES[side_name], part or PARTS[part_name]
     venv = environment(place, part.suite)
     chosen = select(tests(place, part.suite, venv), part, narrower)
     if not chosen:
         raise LabError(f"{part_name}: no test matches {narrower}")
     space = workspace(place, label(side_name, part_name, like))
     with alone(space), images() as web:
-        return _run(place, side, like, space, part_name, concurrency or part.concurrency, chosen, venv, web)
+        return _run(place, side, like, space, part_name, part.suite, concurrency or part.concurrency, chosen, venv, web)
 
 
 @contextmanager
@@ -122,10 +124,10 @@ def alone(space: Workspace) -> Iterator[None]:
 
 
 def _run(
-    place: State, side: Side, like: str, space: Workspace, part: str, concurrency: int, chosen: list[str], venv: Path, web: str
-) -> bool:
+    place: State, side: Side, like: str, space: Workspace, part: str, suite: Suite, concurrency: int, chosen: list[str], venv: Path,
+    web: str,
+) -> bool:  # fmt: skip
     sweep(place, space, side.name)
-    suite = PARTS[part].suite
     prefix = f"t{secrets.token_hex(3)}"  # as long as upstream's "tempest": some names have little room
     with step(f"prepare {space.label}"):
         ability = sides.measure(place, sides.DIRECT[like])

@@ -1,14 +1,17 @@
 """The lab's data cannot contradict itself, and what is rendered from it is what the services need."""
 
 import configparser
+import re
 from itertools import combinations
 from pathlib import Path
 
 import pytest
 
 from lab import accounts, config, infra, ovn, services
+from lab.__main__ import NAMES
+from lab.addons import ADDONS, heat, kind
 from lab.config.ini import render
-from lab.data import CLOUDS, DATABASES, HUB, RELEASES, SERVICES, SITES, Cloud, Identity
+from lab.data import CLOUDS, CONSOLES, DATABASES, GATEWAY_PORT, GATEWAY_URL, HUB, RELEASES, SERVICES, SITES, Cloud, Identity
 from lab.paths import State
 
 CLOUD_LIST = list(CLOUDS.values())
@@ -80,12 +83,12 @@ def test_the_hub_has_no_broker_no_agents_and_spans_networks_over_vlans(state: St
     assert [proc.name for proc in services.procs(state, HUB)] == [f"{name}-api" for name in HUB.services]
 
 
-def test_the_hubs_nova_asks_the_hub_itself_about_images_and_networks(state: State) -> None:
+def test_the_hubs_nova_asks_cascade_about_images_networks_and_volumes(state: State) -> None:
     config.write(state, HUB)
     nova = read(state.cloud(HUB).etc / "nova" / "nova.conf")
-    assert nova["glance"]["endpoint_override"] == HUB.url("glance")
-    assert nova["neutron"]["endpoint_override"] == HUB.url("neutron")
-    assert nova["cinder"]["endpoint_template"].startswith(HUB.url("cinder"))
+    assert nova["glance"]["endpoint_override"] == f"{GATEWAY_URL}/image"
+    assert nova["neutron"]["endpoint_override"] == f"{GATEWAY_URL}/network"
+    assert nova["cinder"]["endpoint_template"] == f"{GATEWAY_URL}/volume/v3"
 
 
 @pytest.mark.parametrize("site", list(SITES.values()), ids=lambda site: site.name)
@@ -117,3 +120,18 @@ def test_clouds_yaml_has_the_accounts_people_and_cascade_use() -> None:
     assert found["osaka"]["auth"]["auth_url"] == HUB.identity_url
     assert found["osaka"]["region_name"] == "osaka"
     assert found["paris"]["auth"]["username"] == "cascade"
+
+
+def test_an_add_on_has_a_name_and_ports_of_its_own(state: State) -> None:
+    taken = {cloud.port(name) for cloud in CLOUD_LIST for name in SERVICES} | {GATEWAY_PORT}
+    taken |= {cloud.console_port(program) for cloud in CLOUD_LIST for program in CONSOLES}
+    assert not taken & set(kind.PORTS.values()) and len(set(kind.PORTS.values())) == len(kind.PORTS)
+    listening = [proc.port for addon in ADDONS.values() for proc in addon.procs(state) if proc.port]
+    assert sorted(listening) == sorted(kind.PORTS.values())
+    assert not set(ADDONS) & {*CLOUDS, *RELEASES, "cascade", "infra"} and set(ADDONS) <= set(NAMES["start"])
+
+
+def test_heat_knows_the_gateway_alone(state: State) -> None:
+    text = render(heat.configuration(state))
+    found = {int(port) for port in re.findall(r"http://127\.0\.0\.1:(\d+)", text)}
+    assert found == {GATEWAY_PORT, kind.PORTS["heat-api-cfn"]}

@@ -157,7 +157,7 @@ def test_both_sides_run_with_the_same_features_and_microversions() -> None:
 def test_what_a_run_made_is_told_by_its_prefix_its_log_and_its_projects() -> None:
     log = ["'username': 'tempest-ServersTest-301656915-project-member', 'x'", "nothing of tempest-cleanup"]
     starts = beginnings("t123456", log)
-    assert starts == ("t123456", "tempest-ServersTest-301656915")
+    assert starts == ("t123456", "tempest-ServersTest-301656915", "updated name")
     assert leftover(starts, set(), "t123456-volume-1", None)
     assert leftover(starts, set(), "tempest-ServersTest-301656915-project-member", None)
     assert leftover(starts, {"p1"}, "default", "p1")
@@ -169,9 +169,9 @@ def test_accounts_that_a_run_deleted_are_known_at_sites_by_their_ids() -> None:
     ident = "c988bce9cb104acc82ffdfb6a779f5ad"
     line = "Request (X:tearDownClass): {} DELETE http://127.0.0.1:19000/identity/v3/projects/" + ident + " 0.122s"
     starts = beginnings("t123456", [line.format(204)])
-    assert starts == (ident, "t123456")
+    assert starts == (ident, "t123456", "updated name")
     assert leftover(starts, set(), ident, None)
-    assert beginnings("t123456", [line.format(403)]) == ("t123456",)
+    assert beginnings("t123456", [line.format(403)]) == ("t123456", "updated name")
 
 
 class Cloud:
@@ -206,3 +206,13 @@ def test_the_command_line() -> None:
     assert (args.action, args.side, args.part, args.tests, args.direct) == ("run", ["cascade"], ["image"], "x", "paris")
     assert parser.parse_args(["run", "--part", "all"]).side is None
     assert parser.parse_args(["compare", "--direct", "tokyo"]).direct == "tokyo"
+
+
+def test_hosts_a_run_disabled_are_taken_back() -> None:
+    """Those with a reason are somebody's own."""
+    rows = [("a", "disabled", None), ("b", "disabled", "memory fails"), ("c", "enabled", None)]
+    hosts = [SimpleNamespace(name=None, host=h, binary="nova-compute", status=s, disabled_reason=r) for h, s, r in rows]
+    connection, enabled = Cloud(), list[str]()
+    connection.__dict__ |= {"services": lambda **_: hosts, "enable_service": lambda service, **_: enabled.append(service.host)}
+    assert cloud(connection, ("t123456",), set()) == ["1 host out of use"]
+    assert enabled == ["a"]
