@@ -26,17 +26,20 @@ from cascade.api.tokens import Tokens
 from cascade.conf import Conf, load
 from cascade.quota.allowance import Allowances
 from cascade.quota.limits import Limits as QuotaLimits
+from cascade.reconcile.audit import Audit
 from cascade.reconcile.compute import Compute
 from cascade.reconcile.images import Images
 from cascade.reconcile.network import Networks
 from cascade.reconcile.ports import Ports
 from cascade.reconcile.rebuild import Rebuild
 from cascade.reconcile.replicate import Replicas
+from cascade.reconcile.shadows import Shadows
 from cascade.reconcile.volume import Volumes
 from cascade.reconcile.watch import Watch
 from cascade.routing.cursor import Cursors
 from cascade.sites.clouds import Clouds
 from cascade.sites.discovery import Discovery
+from cascade.sites.hosts import Hosts
 from cascade.sites.limits import Limits
 from cascade.sites.registry import Sites
 from cascade.sites.south import South
@@ -81,12 +84,12 @@ async def build(conf: Conf) -> Core:
     networks = Networks(store, south, sites)
     ports = Ports(south, networks)
     quota = QuotaLimits(south)
-    compute, volumes = Compute(store, south, sites), Volumes(store, south, sites)
+    compute, volumes, images = Compute(store, south, sites), Volumes(store, south, sites), Images(store, south, sites)
     return Core(
         conf=conf, store=store, sites=sites, south=south, discovery=Discovery(sites, south, store), networks=networks,
-        images=Images(store, south, sites), compute=compute, volumes=volumes, replicas=Replicas(sites, compute, volumes),
-        cursors=Cursors(),
-        watch=Watch(store, south, sites, ports), ports=ports, limits=quota,
+        images=images, compute=compute, volumes=volumes, replicas=Replicas(sites, compute, volumes),
+        cursors=Cursors(), hosts=Hosts(south),
+        watch=Watch(store, south, sites, ports, images), ports=ports, limits=quota,
         allowances=Allowances(store, south, quota),
     )  # fmt: skip
 
@@ -119,6 +122,9 @@ async def serve(conf: Conf) -> int:
     core.tasks.start("networks", core.networks.run())
     core.tasks.start("images", core.images.run())
     core.tasks.start("replicas", core.replicas.run())
+    audit = Audit(core.store, core.south, core.sites, core.watch.missing, interval=conf.sites.audit_interval)
+    core.tasks.start("audit", audit.run())
+    core.tasks.start("shadows", Shadows(core.store, core.south, core.sites).run())
     await core.watch.recover()
     log.info("serving", listen=conf.listen, sites=core.sites.names())
     try:

@@ -37,6 +37,8 @@ SITES: list[cfg.Opt] = [
     cfg.FloatOpt("probe_interval", default=_LIMITS.probe_interval, help="Seconds between two health probes of a quiet site."),
     cfg.FloatOpt("probe_deadline", default=_LIMITS.probe_deadline, help="Seconds after which an unanswered probe has failed."),
     cfg.IntOpt("fail_threshold", default=_LIMITS.fail_threshold, help="Consecutive failures after which a site counts as down."),
+    cfg.FloatOpt("audit_interval", default=60.0,
+                 help="Seconds between two looks for what went at a site without Cascade: two calls each."),
     cfg.IntOpt("concurrency", default=_LIMITS.concurrency,
                help="Requests in flight per site; further ones wait within their deadline."),
 ]  # fmt: skip

@@ -8,20 +8,26 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
+import structlog
 
-from cascade.api.addresses import FIXED_IP, FIXED_IP_UNTIL, fixed_ip
+from cascade.api import building
+from cascade.api.addresses import ADDRESSES_UNTIL, FIXED_IP, FLOATING_IP, FOLLOW, fixed_ip, floating_ip
 from cascade.api.consoles import ACTIONS as CONSOLES
 from cascade.api.consoles import console
 from cascade.api.core import Core
-from cascade.api.forward import from_hub, from_site, hub_reply, site_reply, to_hub
+from cascade.api.forward import from_hub, from_site, hub_reply, site_reply, south_ids, to_hub
 from cascade.api.nics import Nics
 from cascade.api.request import Request, Response
 from cascade.api.zonal import at_site, locate
 from cascade.model.errors import Fault, NativeFault, OverQuota, SiteError
 from cascade.model.reply import Reply
+from cascade.reconcile.building import stamp
 from cascade.routing import translate
+from cascade.routing.bodies import STAMP_TAG
 from cascade.sites.versions import parse
 from cascade.store.index import IndexEntry
+
+log = structlog.get_logger(__name__)
 
 REBUILD_KEY_FROM = (2, 54)
 _IMAGE_FIELDS = {"rebuild": "imageRef", "rescue": "rescue_image_ref"}
@@ -35,19 +41,26 @@ async def server_action(core: Core, req: Request) -> Response:
     doc = req.json()
     name = next(iter(doc)) if isinstance(doc, dict) and len(doc) == 1 else ""
     what = doc[name] if name else None
-    if name in ("addSecurityGroup", "removeSecurityGroup") and isinstance(what, dict) and isinstance(what.get("name"), str):
-        return await _security_group(core, req, entry, what["name"], add=name == "addSecurityGroup")
-    if name in FIXED_IP and isinstance(what, dict) and parse(req.version or "2.1") < FIXED_IP_UNTIL:
-        return await fixed_ip(core, req, entry, what, add=name == "addFixedIp")
+    if name in ("addSecurityGroup", "removeSecurityGroup") and isinstance(what, dict):
+        group = what.get("name")
+        if isinstance(group, str) and group.strip():
+            if what.keys() != {"name"} and (reply := await hub_reply(core, req)).status == 400:
+                return from_hub(core, reply)
+            return await _security_group(core, req, entry, group, add=name == "addSecurityGroup")
+    if name in (*FIXED_IP, *FLOATING_IP) and isinstance(what, dict) and parse(req.version or "2.1") < ADDRESSES_UNTIL:
+        change = fixed_ip if name in FIXED_IP else floating_ip
+        return await change(core, req, entry, what, add=name.startswith("add"))
     if name in _IMAGE_FIELDS and isinstance(what, dict) and isinstance(what.get(_IMAGE_FIELDS[name]), str):
         return await _with_image(core, req, entry, doc, name)
-    if name == "resize" and isinstance(what, dict) and isinstance(what.get("flavorRef"), str | int):
+    if name == "resize" and isinstance(what, dict) and isinstance(what.get("flavorRef"), str | int) and what["flavorRef"] != "":
         return await _resize(core, req, entry, str(what["flavorRef"]))
     if name in ("createImage", "createBackup"):
         return await _create_image(core, req, entry, what if name == "createBackup" else None)
     if name in CONSOLES:
         return await console(core, req, entry, str(what.get("type", CONSOLES[name])) if isinstance(what, dict) else "")
     answer = await at_site(core, req, entry)
+    if name in ("shelve", "unshelve") and answer.status < 300:
+        await _shelving(core, req, entry, name)
     if name in ("revertResize", "confirmResize", "forceDelete", "restore") and answer.status < 300:
         await _after(core, req, entry, name)
     return answer
@@ -57,7 +70,7 @@ async def _with_image(core: Core, req: Request, entry: IndexEntry, doc: dict[str
     """Image and key pair go to the site first. An image the hub does not give the caller is nobody's at the site either."""
     what = doc[name]
     image = what[_IMAGE_FIELDS[name]].rsplit("/", 1)[-1]
-    if isinstance(key := what.get("key_name"), str) and parse(req.version or "2.1") >= REBUILD_KEY_FROM:
+    if isinstance(key := what.get("key_name"), str) and key and parse(req.version or "2.1") >= REBUILD_KEY_FROM:
         try:
             await core.compute.materialise_keypair(entry.site, key, req.caller)
         except NativeFault as e:
@@ -98,6 +111,18 @@ async def _create_image(core: Core, req: Request, entry: IndexEntry, backup: Any
             answer.headers["location"] = f"{core.conf.public_url.rstrip('/')}/image/v2/images/{image}"
         return answer
     return await from_site(core, req, entry.site, reply)
+
+
+async def _shelving(core: Core, req: Request, entry: IndexEntry, name: str) -> None:
+    """Nova's image of a shelved server comes and goes with it. The action is done already: a failure here refuses nothing."""
+    try:
+        if name == "unshelve":
+            await core.images.unshelved(entry.id, entry.site)
+        else:
+            there = (await south_ids(core, entry.site, [entry.id], req.caller)).get(entry.id, entry.id)
+            await core.images.shelved(entry.site, entry.id, there, req.caller, request_id=req.request_id)
+    except (SiteError, NativeFault) as e:
+        log.warning("the image of a shelved server is not shown north", site=entry.site, server=entry.id, error=str(e))
 
 
 async def _rotate(core: Core, req: Request, entry: IndexEntry, newest: str, backup: dict[str, Any]) -> None:
@@ -142,13 +167,14 @@ async def _resize(core: Core, req: Request, entry: IndexEntry, flavor: str) -> R
 
 async def _after(core: Core, req: Request, entry: IndexEntry, name: str) -> None:
     if name in ("confirmResize", "revertResize"):
-        reply = await core.south.call(entry.site, "compute", "GET", f"/servers/{entry.id}", version="2.52")
+        reply = await core.south.call(entry.site, "compute", "GET", await _path_there(core, entry), version="2.52")
         if reply.ok:
             flavor = reply.json()["server"].get("flavor", {})
             if "vcpus" in flavor:
                 await core.store.ledger.change(entry.id, {"instances": 1, "cores": flavor["vcpus"], "ram": flavor["ram"]}, {})
     elif name == "forceDelete":
-        await core.watch.begin_delete("server.delete", entry, req)
+        await core.images.unshelved(entry.id, entry.site)
+        await core.watch.begin_delete("server.delete", entry, req.request_id)
         core.watch.wake(entry.site)
 
 
@@ -167,11 +193,13 @@ async def _security_group(core: Core, req: Request, entry: IndexEntry, name: str
         wanted = groups | {ids[0]} if add else groups - {ids[0]}
         if wanted != groups:
             path = f"/v2.0/ports/{port['id']}"
-            reply = await core.south.call(
-                "hub", "network", "PUT", path, as_=req.caller, json={"port": {"security_groups": sorted(wanted)}}
-            )
+            async with core.networks.change(("port", port["id"])) as change:
+                reply = await core.south.call(
+                    "hub", "network", "PUT", path, as_=req.caller, json={"port": {"security_groups": sorted(wanted)}}
+                )
+                change.refused = not reply.ok
             reply.expect(200)
-            await core.networks.sync("port", port["id"])
+            await core.networks.followed("port", port["id"], FOLLOW)
         elif not add:
             raise Fault(404, f"Security group {name} not associated with the instance {entry.id}")
     return Response(status=202, headers={"Content-Type": "application/json"})
@@ -186,6 +214,8 @@ async def interface_attach(core: Core, req: Request) -> Response:
     wanted = doc.get("interfaceAttachment") if isinstance(doc, dict) else None
     if not isinstance(wanted, dict):
         return await at_site(core, req, entry)
+    if not _plain_attachment(doc) and (reply := await hub_reply(core, req)).status == 400:
+        return from_hub(core, reply)  # its schema is the site's, and nothing is made yet
     nic: dict[str, Any] = {"port": wanted.get("port_id"), "uuid": wanted.get("net_id")}
     if not wanted.keys() & {"port_id", "net_id", "fixed_ips"}:
         nic["uuid"] = await _only_network(core, req, entry)
@@ -201,13 +231,21 @@ async def interface_attach(core: Core, req: Request) -> Response:
         body = {"interfaceAttachment": {"port_id": site_port, **({"tag": wanted["tag"]} if "tag" in wanted else {})}}
         reply = await site_reply(core, req, entry.site, doc=body)
     except (Fault, NativeFault, SiteError):
-        await core.ports.drop(port["id"], delete=made)
+        await core.ports.drop(port, delete=made)
         raise
     if reply.status != 200:
-        await core.ports.drop(port["id"], delete=made)
+        await core.ports.drop(port, delete=made)
     else:
         await core.ports.give(port["id"], entry.id, entry.site, made=made)
     return await from_site(core, req, entry.site, reply)
+
+
+def _plain_attachment(doc: dict[str, Any]) -> bool:
+    """Whether an attach says nothing but a port or a network: such a body needs no schema."""
+    wanted = doc["interfaceAttachment"]
+    (value,) = wanted.values() if len(wanted) == 1 else (None,)
+    plain = isinstance(value, str) and translate.tokens_text(value) == {value}
+    return len(doc) == 1 and (not wanted or (plain and wanted.keys() <= {"port_id", "net_id"}))
 
 
 async def _only_network(core: Core, req: Request, entry: IndexEntry) -> str:
@@ -248,17 +286,33 @@ async def volume_attach(core: Core, req: Request) -> Response:
 
 
 async def server_tags(core: Core, req: Request) -> Response:
-    """PUT and DELETE of all tags: our stamp stays while it is needed (design review 3.2)."""
+    """PUT and DELETE of all tags: our stamp stays while it is needed (design review 3.2).
+
+    Where it holds the server's north id it is always needed: a lost database is rebuilt from it.
+    """
     entry = await locate(core, req, "server", req.match["id"])
     if entry is None:
         return await to_hub(core, req)
-    stamps = [f"cascade.{i.id}" for i in await core.store.intents.by_resource(entry.id) if i.verb == "server.create"]
+    stamps = {stamp(i) for i in await core.store.intents.by_resource(entry.id) if i.verb == "server.create"}
+    if await core.store.pairs.at("server", entry.id, entry.site) != entry.id:
+        stamps.add(STAMP_TAG + entry.id)
     if not stamps:
         return await at_site(core, req, entry)
     if req.method == "PUT" and isinstance(doc := req.json(), dict) and isinstance(doc.get("tags"), list):
         reply = await site_reply(core, req, entry.site, doc={**doc, "tags": [*doc["tags"], *stamps]})
         return await from_site(core, req, entry.site, reply)
+    if req.method == "DELETE":
+        reply = await core.south.call(
+            entry.site, "compute", "PUT", await _path_there(core, entry, "/tags"), as_=req.caller, json={"tags": [*stamps]},
+            version=req.version,
+        )  # fmt: skip
+        return Response(status=204) if reply.status == 200 else await from_site(core, req, entry.site, reply)
     return await at_site(core, req, entry)
+
+
+async def _path_there(core: Core, entry: IndexEntry, below: str = "") -> str:
+    """A server's path at its site."""
+    return f"/servers/{await core.store.pairs.at('server', entry.id, entry.site)}{below}"
 
 
 async def server_groups(core: Core, req: Request) -> Response:
@@ -273,7 +327,8 @@ async def server_groups(core: Core, req: Request) -> Response:
         return from_hub(core, reply)
     doc = reply.json()
     for group in doc["server_groups"] if "server_groups" in doc else [doc["server_group"]]:
-        group["members"] = await core.compute.group_members(group["id"])
+        there = await core.compute.group_members(group["id"])
+        group["members"] = list(dict.fromkeys([*there, *await building.members(core, group["id"])]))
         if "rules" in group:
             group |= await core.compute.rules(group["id"])
     return from_hub(core, reply, msgspec.json.encode(doc))

@@ -12,6 +12,7 @@ from cascade.api.core import Core
 from cascade.api.request import Request
 from cascade.model.errors import SiteError
 from cascade.quota.amounts import block_amounts
+from cascade.reconcile.building import north_of
 from cascade.store.index import IndexEntry
 
 log = structlog.get_logger(__name__)
@@ -24,6 +25,8 @@ COUNTED = {"volume": "/volumes", "snapshot": "/snapshots", "backup": "/backups",
 async def adopt(core: Core, entries: Sequence[IndexEntry]) -> None:
     """Put things found at a site into index and ledger. What cannot be looked at now stays unknown, to be found again."""
     for entry in entries:
+        if entry.kind == "server" and await promised(core, entry.site, entry.id) is not None:
+            continue  # a build request on its way in: it is in the index, under another id
         path = COUNTED.get(entry.kind)
         if path is not None:
             try:
@@ -36,6 +39,16 @@ async def adopt(core: Core, entries: Sequence[IndexEntry]) -> None:
             shown = next(iter(reply.json().values()))
             await core.store.ledger.put(entry.id, entry.project_id, entry.user_id, block_amounts(entry.kind, shown))
         await core.store.index.add_many([entry])
+
+
+async def promised(core: Core, site: str, site_id: str) -> str | None:
+    """The north id under which a site's server was promised before it was there; None for all others, and where nobody says."""
+    try:
+        reply = await core.south.call(site, "compute", "GET", f"/servers/{site_id}/tags", version="2.52", timeout=10)
+    except SiteError as e:
+        log.info("tags not seen", id=site_id, site=site, error=str(e))
+        return None
+    return north_of(reply.json()["tags"]) if reply.ok else None
 
 
 async def children(core: Core, site: str, kind: str, **filters: str) -> list[dict[str, Any]]:
@@ -59,9 +72,9 @@ async def adopt_children(core: Core, parent: IndexEntry) -> None:
 
 async def leaving(core: Core, req: Request, entry: IndexEntry, also: Sequence[tuple[str, str]] = ()) -> None:
     """Delete intents for a thing, and for those ``(kind, id)`` that go with it: the watch takes them out when they are gone."""
-    await core.watch.begin_delete(f"{entry.kind}.delete", entry, req)
+    await core.watch.begin_delete(f"{entry.kind}.delete", entry, req.request_id)
     for kind, ident in also:
         one = await core.store.index.get(kind, ident)
         if one is not None:
-            await core.watch.begin_delete(f"{kind}.delete", one, req)
+            await core.watch.begin_delete(f"{kind}.delete", one, req.request_id)
     core.watch.wake(entry.site)

@@ -4,7 +4,7 @@ header says which (administrators read these; site names are no secret to them).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -31,12 +31,17 @@ Gathered = tuple[dict[str, Any], list[str], Response | None]
 
 
 async def gather(
-    core: Core, req: Request, *, sites: list[str] | None = None, ask: Callable[[str], Asked | None] | None = None
+    core: Core,
+    req: Request,
+    *,
+    sites: list[str] | None = None,
+    ask: Callable[[str], Asked | None] | None = None,
+    nothing: Collection[int] = (404,),
 ) -> Gathered:
     """``(site -> north document, sites missing, a refusal)``.
 
     ``ask``: path and parameters for a site, None to leave it out. What all sites refuse (4xx) is refused; a site that
-    refuses alone has nothing to show (404) or is missing.
+    refuses alone has nothing to show (a status in ``nothing``) or is missing.
     """
     refusals: list[NativeFault | Fault] = []
 
@@ -53,7 +58,7 @@ async def gather(
             return name, None
         except (NativeFault, Fault) as e:
             refusals.append(e)
-            return name, {} if e.status == 404 else None
+            return name, {} if e.status in nothing else None
 
     found = dict(await asyncio.gather(*(one(n) for n in (core.sites.names() if sites is None else sites))))
     if refusals and not any(found.values()):
@@ -90,6 +95,8 @@ async def concatenated(
     """One list from all sites', in pages over the whole. ``newest``: sort by this field, latest first.
     ``server``: the field that names a server; rows of the site owner's own tenants' are left out."""
     limit, start = _limit(req), req.param("marker")
+    if limit is None and req.param("limit") is not None:
+        return await to_hub(core, req)  # no number: its own refusal
     paged = limit is not None or start is not None
     if not paged:
         found, missing, refusal = await gather(core, req, ask=ask)
@@ -151,7 +158,7 @@ def _limit(req: Request) -> int | None:
 def _next(core: Core, req: Request, marker: str) -> str:
     from cascade.routing.lists import next_href
 
-    return next_href(f"{core.conf.public_url.rstrip('/')}/{req.service}/v2.1{req.path}", req.params, marker)
+    return next_href(f"{core.conf.public_url.rstrip('/')}/{req.service}{req.root}{req.path}", req.params, marker)
 
 
 def site_of_int(core: Core, ident: str) -> tuple[str, int] | None:
@@ -261,6 +268,7 @@ async def services(core: Core, req: Request) -> Response:
     """/os-services of Nova and Cinder: listed over sites, written at the site the host name or id says."""
     if req.method == "GET" and not req.match["rest"]:
         return await concatenated(core, req, "services")
+    core.hosts.forget()
     doc = req.json()
     host = doc.get("host") if isinstance(doc, dict) else None
     answer = await _at_host(core, req, host) if isinstance(host, str) else None

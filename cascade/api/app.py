@@ -23,14 +23,17 @@ from cascade.api import identity as identity_api
 from cascade.api.core import Core
 from cascade.api.forward import to_hub
 from cascade.api.links import north_links
+from cascade.api.passed import passed
 from cascade.api.policy import Policy
 from cascade.api.request import Request, Response
-from cascade.api.sanitise import STRICT, all_headers, clean_headers, framing_fault, split_target
+from cascade.api.sanitise import STRICT, all_headers, clean_headers, framing_fault, split_target, undecodable
 from cascade.api.tokens import Invalid, Tokens, allowed
 from cascade.model.caller import Caller
 from cascade.model.errors import WEBOB, CascadeError, Fault, NativeFault, SiteError, SiteTimeout, StoreError, fault_body
+from cascade.model.site import HUB
 from cascade.model.table import Row, find
 from cascade.model.trace import new_request_id, request_id
+from cascade.tables import passed as passed_table
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +49,15 @@ _NOT_YOURS = {
     "compute": "Malformed request URL: URL's project_id '{there}' doesn't match Context's project_id '{own}'",
     "volume": "Malformed request url",
 }
+_NO_FORMAT = ("/os-services", "/clusters", "/default-types")
+"""The paths that Cinder does not take with ``.json`` behind them as well."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""What goes on. Never TRACE: a web server in front of a site may send a request's headers back, and they hold a token of ours."""
+_BODIES = {
+    "compute": frozenset({"", "text/plain", "application/json", "application/vnd.openstack.compute+json"}),
+    "volume": frozenset({"application/json", "application/vnd.openstack.volume+json"}),
+}
+"""Media types in which Nova and Cinder read a body; in any other they refuse the request before they look where it goes."""
 _NO_TOKEN = "invalid"
 _GONE = 499
 """In log and metrics only: the client left before it had its answer."""
@@ -94,24 +105,26 @@ class Gateway:
                 answer = await self._send(http, rid, service, await self._answer(http, rid, service, inner, params))
             except Fault as e:
                 service = getattr(e, "service", service)
-                answer = self._fault(rid, service, e)
+                answer = self._fault(http, rid, service, e)
             except NativeFault as e:
                 e.body = north_links(self.core, e.target, e.body)
                 if service in ("compute", "volume") and e.foreign:
-                    answer = self._fault(rid, service, Fault(e.status, e.message() or "The request was refused."))
+                    answer = self._fault(http, rid, service, Fault(e.status, e.message() or "The request was refused."))
                 else:
                     answer = web.Response(status=e.status, body=e.body, headers=_native_headers(e, rid))
             except SiteError as e:
                 log.warning("site failed the request", site=e.target, error=str(e))
-                answer = self._fault(rid, service, _site_fault(e))
+                answer = self._fault(http, rid, service, _site_fault(e))
             except StoreError as e:
                 log.error("the database fails", error=str(e))
                 wait = {"Retry-After": "5"}
-                answer = self._fault(rid, service, Fault(503, "The request could not be completed now; try again.", headers=wait))
+                answer = self._fault(
+                    http, rid, service, Fault(503, "The request could not be completed now; try again.", headers=wait)
+                )
             except CascadeError as e:
                 log.error("request failed", exc_info=e)
                 answer = self._fault(
-                    rid, service, Fault(500, "The request could not be completed; see the log for its request id.")
+                    http, rid, service, Fault(500, "The request could not be completed; see the log for its request id.")
                 )
             status = answer.status
             return answer
@@ -123,7 +136,7 @@ class Gateway:
             raise
         except Exception:  # the last line: a bug of ours must not show a traceback, and must be in the log
             log.exception("bug")
-            return self._fault(rid, service, Fault(500, "Unexpected error; see the log for its request id."))
+            return self._fault(http, rid, service, Fault(500, "Unexpected error; see the log for its request id."))
         finally:
             seconds = time.monotonic() - began
             asked = telemetry.ended(service, http.method, status, seconds)
@@ -134,15 +147,17 @@ class Gateway:
 
     async def _answer(self, http: web.Request, rid: str, service: str, path: str, params: list[tuple[str, str]]) -> Response:
         raw = all_headers(http.headers.items())
-        if (bad := framing_fault(raw)) is not None:
+        if (bad := framing_fault(raw, service)) is not None:
             raise bad
         if not service:
             if path == "/" and http.method in ("GET", "HEAD"):
                 public = self.core.conf.public_url.rstrip("/")
-                return Response.of({"services": {s: f"{public}/{s}" for s in self.tables}})
+                offered = [*self.tables, *(s for s in passed_table.BODIES if s in self.core.south.base_urls(HUB))]
+                return Response.of({"services": {s: f"{public}/{s}" for s in offered}})
             raise Fault(404, "The resource could not be found.")
         if http.method not in _METHODS:
-            raise Fault(405, "The method is not allowed for the requested URL.")
+            nowhere = service in _VERSIONS  # Nova and Cinder have no route for it
+            raise Fault(404 if nowhere else 405, "The method is not allowed for the requested URL.", kind=WEBOB)
         if service == "cascade" and (known := admin.public(self.core, http.method, path)) is not None:
             return known
         headers = clean_headers(http.headers.items())
@@ -150,11 +165,19 @@ class Gateway:
         if service != "cascade" and versions.is_discovery(service, http.method, path):
             return await versions.discovery(self.core, service, path, headers, token)
         req = Request(service=service, method=http.method, path=path, params=params, headers=headers, caller=NOBODY, request_id=rid)
-        streamed = service == "image" and "json" not in headers.get("content-type", "json") and http.can_read_body
+        streamed = (
+            service == "image"
+            and path.endswith(("/file", "/stage"))
+            and "json" not in headers.get("content-type", "json")
+            and http.can_read_body
+        )
         if streamed:
             req.stream = _chunks(http)
         else:
-            req.body = await _read(http, self.core.conf.max_json_body, self.core.conf.call_deadline)
+            limit = passed_table.BODIES.get(service, self.core.conf.max_json_body)
+            req.body = await _read(http, limit, self.core.conf.call_deadline)
+        if service in passed_table.BODIES:
+            return await passed(self.core, req, token)
         if service == "identity":
             if token is not None and "x-subject-token" in raw:
                 req.headers = {**headers, "x-subject-token": raw["x-subject-token"]}
@@ -172,15 +195,18 @@ class Gateway:
             return await self._unauthenticated(req, token)
         if not allowed(req.caller.access_rules, req.service, req.method, req.path):
             return await self._unauthenticated(req, token)
-        req.path = _below_version(req)
-        if req.service in ("compute", "volume"):
+        whole, req.path = req.path, _below_version(req)
+        req.root = whole.removesuffix(req.path)
+        if req.service in versions.DEFAULT:
             req.version = versions.requested(req.headers, req.service, core.discovery.window(req.service))
-            if req.version is None:
-                return await to_hub(core, req)
-        if req.caller.project_id is None:
+        if req.service in _VERSIONS and (req.version is None or _unreadable(req)):
+            return await to_hub(core, req)
+        if req.caller.project_id is None and req.service == "metric":
+            raise Fault(403, "A token scoped to a project is needed.")  # there is no such service at the hub to judge
+        if req.caller.project_id is None and req.service != "placement":
             return await to_hub(core, req)  # system, domain and unscoped tokens: the real service's own judgement
         nowhere = req.service in STRICT and len(req.path) > 1 and req.path.endswith("/")
-        found = None if nowhere else find(self.tables[req.service], req.method, req.path)
+        found = find(self.tables[req.service], req.method, "" if nowhere else req.path)
         if found is None:
             return await to_hub(core, req)
         req.row, req.match = found
@@ -195,8 +221,7 @@ class Gateway:
         try:
             req.caller = await self.tokens.validate(token)
         except Invalid as e:
-            uri = f"{self.core.conf.public_url.rstrip('/')}/identity"
-            raise Fault(401, e.message, headers={"WWW-Authenticate": f'Keystone uri="{uri}"'}) from e
+            raise self._unknown(e.message) from e
         if not allowed(req.caller.access_rules, req.service, req.method, req.path):
             raise Fault(401, "The request you have made requires authentication.")
         if not req.path.startswith("/v1/"):
@@ -207,17 +232,28 @@ class Gateway:
     async def _unauthenticated(self, req: Request, token: str | None) -> Response:
         from cascade.api.forward import from_hub
 
+        if req.service == "metric":
+            uri = f"{self.core.conf.public_url.rstrip('/')}/identity"
+            challenge = {"WWW-Authenticate": f'Keystone uri="{uri}"'}
+            raise Fault(401, "The request you have made requires authentication.", headers=challenge)
         # Never the token itself: a service believes a token for minutes after it was revoked, and knows no rule of ours.
         headers = {"x-auth-token": _NO_TOKEN} if token else {}
+        if req.service == "placement":  # which the hub does not have
+            raise self._unknown()
         path = req.path if req.service != "compute" or req.path.startswith("/v") else "/v2.1" + req.path
         reply = await self.core.south.anonymous("hub", req.service, "GET", path, headers=headers, rooted=True)
         if reply.status == 401:
             return from_hub(self.core, reply)
         raise Fault(401, "The request you have made requires authentication.")
 
+    def _unknown(self, message: str = "The request you have made requires authentication.") -> Fault:
+        """The 401 of what no service at the hub can say."""
+        uri = f"{self.core.conf.public_url.rstrip('/')}/identity"
+        return Fault(401, message, headers={"WWW-Authenticate": f'Keystone uri="{uri}"'})
+
     async def _send(self, http: web.Request, rid: str, service: str, answer: Response) -> web.StreamResponse:
         headers = {**answer.headers, "X-Openstack-Request-Id": rid}
-        if service == "compute":
+        if service == "compute" and "x-compute-request-id" not in headers:
             headers["X-Compute-Request-Id"] = rid
         if answer.stream is None:
             return web.Response(status=answer.status, body=answer.body, headers=headers)
@@ -239,11 +275,18 @@ class Gateway:
                 await answer.release()
         return out
 
-    def _fault(self, rid: str, service: str, fault: Fault) -> web.Response:
-        body, kind = fault_body(service or "cascade", fault)
+    def _fault(self, http: web.Request, rid: str, service: str, fault: Fault) -> web.Response:
+        body, kind = fault_body(service or "cascade", fault, accept=http.headers.get("accept", ""))
         return web.Response(
             status=fault.status, body=body, headers={**fault.headers, "Content-Type": kind, "X-Openstack-Request-Id": rid}
         )
+
+
+def _unreadable(req: Request) -> bool:
+    """Whether Nova or Cinder refuses the request for how it is written, whatever it is about."""
+    media = req.headers.get("content-type")
+    strange = media is not None and media.partition(";")[0].strip().lower() not in _BODIES[req.service]
+    return (strange and bool(req.body)) or undecodable(req.params)
 
 
 def _below_version(req: Request) -> str:
@@ -251,7 +294,7 @@ def _below_version(req: Request) -> str:
     path = req.path
     if req.service == "network" and "/tags/" not in path:
         return path.removesuffix(".json")  # Neutron takes every path with it as well
-    if req.service in ("network", "image"):
+    if req.service in ("network", "image", "placement", "metric"):
         return path
     head, _, rest = path[1:].partition("/")
     if not head.startswith("v"):
@@ -263,7 +306,8 @@ def _below_version(req: Request) -> str:
         rest = below
     elif below and _PROJECT_ID.fullmatch(first):
         raise Fault(400, _NOT_YOURS[req.service].format(there=first, own=req.caller.project_id))
-    return "/" + rest
+    whole = "/" + rest
+    return whole.removesuffix(".json") if req.service == "volume" and not whole.startswith(_NO_FORMAT) else whole
 
 
 def _worth_logging(record: logging.LogRecord) -> bool:

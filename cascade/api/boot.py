@@ -13,6 +13,9 @@ STAMP_FROM = (2, 52)
 """Tags at create: an older request goes south in exactly this version, with the stamp ``cascade.<intent>`` (design review 3.2)."""
 _NEWER_THAN_21 = {"description": (2, 19), "tags": (2, 52), "trusted_image_certificates": (2, 63), "host": (2, 74),
                   "hypervisor_hostname": (2, 74), "hostname": (2, 90)}  # fmt: skip
+_TRUE = frozenset(("True", "TRUE", "true", "1", "ON", "On", "on", "YES", "Yes", "yes"))
+_FALSE = frozenset(("False", "FALSE", "false", "0", "OFF", "Off", "off", "NO", "No", "no"))
+"""Nova's booleans in words."""
 
 
 @dataclass(kw_only=True)
@@ -40,8 +43,8 @@ class Boot:
         for device in _dicts(self.server.get("block_device_mapping_v2")):
             to, source = device.get("destination_type"), device.get("source_type")
             if source in ("image", "blank", "snapshot") and (to == "volume" or (to is None and source == "snapshot")):
-                sizes.append(_count(device.get("volume_size"), 0))
-        sizes += [_count(d.get("volume_size"), 0) for d in _dicts(self.server.get("block_device_mapping")) if d.get("snapshot_id")]
+                sizes.append(_count(device, "volume_size", 0))
+        sizes += [_count(d, "volume_size", 0) for d in _dicts(self.server.get("block_device_mapping")) if d.get("snapshot_id")]
         return sizes
 
     @property
@@ -56,6 +59,12 @@ class Boot:
         return str(self.server["flavorRef"]).rsplit("/", 1)[-1]
 
     @property
+    def reservation(self) -> bool:
+        """Whether the answer is to be a reservation's id and not a server's."""
+        value = self.server.get("return_reservation_id", False)
+        return value if isinstance(value, bool) else value in _TRUE
+
+    @property
     def networks(self) -> Any:
         """``auto``, ``none``, a list, or None where the body names none."""
         return self.server.get("networks")
@@ -64,6 +73,9 @@ class Boot:
     def suspicious(self) -> bool:
         """The body must be judged by a real schema before anything is made: it has what its version does not know."""
         if any(k in self.server and self.version < since for k, since in _NEWER_THAN_21.items()):
+            return True
+        asked = self.server.get("return_reservation_id", False)
+        if not (isinstance(asked, bool) or (isinstance(asked, str) and asked in _TRUE | _FALSE)):
             return True
         nets = self.networks
         if isinstance(nets, str):
@@ -92,8 +104,8 @@ def read(doc: Any, version: str) -> Boot | None:
         boot.zone = name or None
         boot.hosts += [h for h in forced if split_host(h)]
     boot.hosts += [h for key in ("host", "hypervisor_hostname") if isinstance(h := server.get(key), str) and h]
-    low = _count(server.get("min_count"), 1)
-    high = _count(server.get("max_count"), low)
+    low = _count(server, "min_count", 1)
+    high = _count(server, "max_count", low)
     boot.count = (low, max(high, low)) if low <= high else (0, 0)
     image = server.get("imageRef")
     if isinstance(image, str) and image:
@@ -137,14 +149,11 @@ def safe_to_store(doc: dict[str, Any]) -> dict[str, Any]:
     return {"server": server}
 
 
-def _count(value: Any, default: int) -> int:
-    """Nova takes integers and digit strings."""
-    if isinstance(value, bool) or value is None:
-        return default
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        return 0
+def _count(server: dict[str, Any], key: str, default: int) -> int:
+    """Nova takes integers and digit strings; anything else is 0 here, which is no count of servers."""
+    value = server.get(key, default)
+    whole = isinstance(value, int | str) and not isinstance(value, bool) and str(value).isdecimal()
+    return int(value) if whole else 0
 
 
 def _dicts(value: Any) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from uuid import UUID
 
 import structlog
 
@@ -12,12 +13,15 @@ from cascade.api.boot import Boot
 from cascade.api.core import Core
 from cascade.api.volumes import over_quota
 from cascade.model.errors import Fault, OverQuota, SiteError
+from cascade.reconcile.building import SENDING, WAITING
 from cascade.store.index import IndexEntry
 
 log = structlog.get_logger(__name__)
 
 _PAUSES = (1.0, 1.0, 2.0, 3.0, 5.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0)
 """Seconds between two looks while a server is built or deleted."""
+_WAITING = 5.0
+"""Seconds between two looks at a server whose image is still on its way."""
 _SHOWS_FATE = "2.3"
 """From here on a server shows whether a volume goes with it."""
 
@@ -35,8 +39,13 @@ async def check(core: Core, project: str, boot: Boot) -> None:
 
 async def arriving(core: Core, server: str) -> None:
     """Once a server is built, its volumes are its project's as any others."""
-    for pause in _PAUSES:
-        await asyncio.sleep(pause)
+    pauses = list(_PAUSES)
+    while pauses:
+        intent = await core.store.intents.find(UUID(server).hex)
+        if intent is not None and intent.state in (WAITING, SENDING):  # Nova does not know of it yet
+            await asyncio.sleep(_WAITING)
+            continue
+        await asyncio.sleep(pauses.pop(0))
         entry = await core.store.index.get("server", server)
         if entry is None:
             return
@@ -79,8 +88,9 @@ async def gone_with(core: Core, server: IndexEntry, volumes: list[str]) -> None:
 
 
 async def _server(core: Core, entry: IndexEntry) -> dict[str, Any] | None:
+    there = await core.store.pairs.at("server", entry.id, entry.site)
     try:
-        reply = await core.south.call(entry.site, "compute", "GET", f"/servers/{entry.id}", version=_SHOWS_FATE, timeout=10)
+        reply = await core.south.call(entry.site, "compute", "GET", f"/servers/{there}", version=_SHOWS_FATE, timeout=10)
     except SiteError:
         return None
     shown: dict[str, Any] | None = reply.json()["server"] if reply.ok else None

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cascade.reconcile.watch import Watch
     from cascade.routing.cursor import Cursors
     from cascade.sites.discovery import Discovery
+    from cascade.sites.hosts import Hosts
     from cascade.sites.registry import Sites
     from cascade.sites.south import South
     from cascade.store import Store
@@ -48,6 +49,7 @@ class Core:
     limits: Limits
     allowances: Allowances
     cursors: Cursors
+    hosts: Hosts
     tasks: Background = field(default_factory=lambda: Background())
 
 

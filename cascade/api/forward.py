@@ -97,7 +97,7 @@ async def from_site(core: Core, req: Request, site: str, reply: Reply, *, ints: 
     """A site's answer made north."""
     if req.row is not None and req.row.raw:
         return Response.passed(reply)
-    if "json" in reply.headers.get("content-type", "") and reply.body:
+    if "json" in reply.headers.get("content-type", "") and reply.body and _readable(reply):
         doc = await north_doc(core, site, reply.json(), req.caller, req.service, ints=ints)
         answer = Response.passed(reply, msgspec.json.encode(doc))
     else:
@@ -109,6 +109,20 @@ async def from_site(core: Core, req: Request, site: str, reply: Reply, *, ints: 
             mapping = await north_ids(core, site, translate.tokens_text(value), req.caller)
             answer.headers[name] = translate.rewrite_text(value, mapping)
     return answer
+
+
+def _readable(reply: Reply) -> bool:
+    """Whether the document of an answer can be decoded. Raises BadReply for a success that cannot.
+
+    A refusal quotes what it refuses, halves of characters included, and is passed on as text then.
+    """
+    try:
+        reply.json()
+    except BadReply:
+        if reply.ok:
+            raise
+        return False
+    return True
 
 
 async def north_doc(core: Core, site: str, doc: Any, caller: Caller, service: str, *, ints: Collection[str] = ()) -> Any:

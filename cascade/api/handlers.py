@@ -5,13 +5,21 @@ from __future__ import annotations
 from cascade.api import (
     actions,
     aggregate,
+    assisted,
+    building,
     consoles,
+    events,
     hostgroups,
     hubwrites,
     images,
     listing,
     manage,
+    metering,
+    metering_aggregates,
+    metering_lists,
+    metering_replicas,
     network,
+    placement,
     quotas,
     servers,
     transfers,
@@ -23,11 +31,13 @@ from cascade.api import (
 from cascade.api.app import Handler
 from cascade.api.forward import to_hub
 from cascade.model.table import Row
-from cascade.tables import compute, identity, image, volume
+from cascade.tables import compute, identity, image, metric, volume
 from cascade.tables import network as network_table
+from cascade.tables import placement as placement_table
 
 TABLES: dict[str, tuple[Row, ...]] = {
     "identity": identity.ROWS, "compute": compute.ROWS, "volume": volume.ROWS, "network": network_table.ROWS, "image": image.ROWS,
+    "placement": placement_table.ROWS, "metric": metric.ROWS,
 }  # fmt: skip
 
 HANDLERS: dict[str, Handler] = {
@@ -38,6 +48,9 @@ HANDLERS: dict[str, Handler] = {
     "server_create": servers.server_create,
     "server_delete": servers.server_delete,
     "server_action": actions.server_action,
+    "instance_actions": zonal.instance_actions,
+    "external_events": events.external_events,
+    "assisted_snapshots": assisted.assisted_snapshots,
     "server_tags": actions.server_tags,
     "server_groups": actions.server_groups,
     "remote_console": consoles.remote_console,
@@ -67,9 +80,28 @@ HANDLERS: dict[str, Handler] = {
     "volume_quota": quotas.volume_quota,
     "volume_limits": quotas.volume_limits,
     "volume_zones": zones.volume_zones,
+    "backup_import": manage.backup_import,
     "manage": manage.manage,
     "capabilities": manage.capabilities,
     "pools": aggregate.pools,
+    "metric_list": metering_lists.metric_list,
+    "metric_create": metering.create,
+    "metric_zonal": metering.zonal,
+    "metric_bulk_delete": metering.bulk_delete,
+    "metric_batch": metering.batch,
+    "metric_aggregates": metering_aggregates.aggregates,
+    "metric_replicated": metering_replicas.replicated,
+    "metric_status": metering.status,
+    "metric_capabilities": metering.capabilities,
+    "metric_one_site": metering.one_site,
+    "metric_sole": metering.sole,
+    "metric_home": metering.at_home,
+    "metric_any": metering.any_site,
     **network.HANDLERS,
     **images.HANDLERS,
+    **placement.HANDLERS,
 }
+HANDLERS |= {name: building.unless_building(HANDLERS[name]) for name in (
+    "zonal", "server_delete", "server_action", "server_tags", "server_migrations", "instance_actions", "interface_attach",
+    "interface_detach", "volume_attach", "remote_console",
+)}  # fmt: skip

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import structlog
 
+from cascade.api import building
 from cascade.api.adopt import adopt
 from cascade.api.core import Core
 from cascade.api.forward import north_doc, north_ids, site_reply, to_hub
 from cascade.api.request import Request, Response
 from cascade.model.reply import Reply
 from cascade.routing import lists, partial
+from cascade.routing.cursor import Cursors
 from cascade.store.index import IndexEntry
 
 log = structlog.get_logger(__name__)
@@ -43,41 +45,50 @@ async def zonal_list(core: Core, req: Request) -> Response:
         if together is not None:  # servers of one request, each of which has a reservation of its own at the site
             params = [(k, v) for k, v in params if k != "reservation_id"]
 
-    async def keep(site: str, rows: Sequence[lists.Row]) -> list[lists.Row]:
-        kept = [r for r in rows if together is None or r.id in together]
-        return await _ours(core, row.resource, site, kept) if every else kept
-
-    what = lists.Listing(
-        service=req.service, path=req.path, collection=row.collection, kind=row.resource, ties=row.ties, params=params,
-        project=project, owners=await _owners(core, usable, project), keep=keep if every or together is not None else None,
-        deadline=core.conf.list_deadline,
-    )  # fmt: skip
-
-    async def ask(site: str, path: str, params: Sequence[tuple[str, str]], timeout: float) -> Reply:
-        return await site_reply(core, req, site, path=path, params=list(params), timeout=timeout)
-
     async def north(site: str, ids: Sequence[str]) -> Mapping[str, str]:
         return await north_ids(core, site, ids, req.caller)
 
+    held = await building.among(core, req, project) if row.resource == "server" else None
+
+    async def keep(site: str, rows: Sequence[lists.Row]) -> list[lists.Row]:
+        if held is not None:
+            rows = await held.others(site, rows)
+        if together is not None:
+            known = await north(site, [r.id for r in rows])
+            rows = [r for r in rows if known.get(r.id, r.id) in together]
+        return await _ours(core, row.resource, site, rows) if every and site != building.PLACE else list(rows)
+
+    what = lists.Listing(
+        service=req.service, path=req.path, collection=row.collection, kind=row.resource, ties=row.ties, params=params,
+        project=project, owners=await _owners(core, usable, project), deadline=core.conf.list_deadline,
+        keep=keep if every or together is not None or held is not None else None,
+    )  # fmt: skip
+
+    async def ask(site: str, path: str, params: Sequence[tuple[str, str]], timeout: float) -> Reply:
+        if held is not None and site == building.PLACE:
+            return held.reply(path, params)
+        return await site_reply(core, req, site, path=path, params=list(params), timeout=timeout)
+
     away = sorted(set(names) - set(usable))
     try:
-        page = await lists.page(what, usable, away=away, ask=ask, north=north, index=core.store.index, cursors=core.cursors)
+        page = await lists.page(
+            what, usable if held is None else [*usable, building.PLACE], away=away, ask=ask, north=north,
+            index=core.store.index if held is None else held,
+            cursors=core.cursors if held is None else Cursors(),  # rows that go from here to a site make positions worthless
+        )  # fmt: skip
     except lists.UnknownMarker:
         return await to_hub(core, req)  # knows no marker at all: its own 400 (Nova) or 404 (Cinder)
     if page.foreign:
         log.error("a site showed rows of another project; dropped", rows=page.foreign, sites=usable)
     missing = sorted(page.failed)
     rows = await _north_rows(core, req, page.rows, every=every)
-    rows = await _partial(core, req, missing, project, rows)
+    rows = await _partial(core, req, missing, project, rows, {h.id for h in held.held} if held is not None else ())
     doc: dict[str, Any] = {row.collection: rows, **page.extra}
     if page.more and page.rows:
         last = page.rows[-1]
         marker = (await north(last.site, [last.id])).get(last.id, last.id)
         doc[lists.links_key(row.collection)] = [{"rel": "next", "href": lists.next_href(_url(core, req), req.params, marker)}]
-    headers = _version_headers(req)
-    if missing:
-        headers[MISSING] = ",".join(missing)
-    return Response.of(doc, headers=headers)
+    return Response.of(doc, headers={MISSING: ",".join(missing)} if missing else None)
 
 
 async def _north_rows(core: Core, req: Request, rows: Sequence[lists.Row], *, every: bool) -> list[Any]:
@@ -85,11 +96,19 @@ async def _north_rows(core: Core, req: Request, rows: Sequence[lists.Row], *, ev
     by_site: dict[str, list[Any]] = {}
     for row in rows:
         by_site.setdefault(row.site, []).append(msgspec.json.decode(row.raw))
-    done = {site: iter(await north_doc(core, site, docs, req.caller, req.service)) for site, docs in by_site.items()}
+    done = {site: iter(await _north(core, req, site, docs)) for site, docs in by_site.items()}
     out = [next(done[row.site]) for row in rows]
     if not every and req.caller.project_id:
-        await _learn(core, req, [r for r, doc in zip(rows, out, strict=True) if doc.get("status") != "DELETED"])
+        there = [r for r, doc in zip(rows, out, strict=True) if doc.get("status") != "DELETED" and r.site != building.PLACE]
+        await _learn(core, req, there)
     return out
+
+
+async def _north(core: Core, req: Request, site: str, docs: list[Any]) -> list[Any]:
+    if site == building.PLACE:
+        return docs
+    found: list[Any] = await north_doc(core, site, docs, req.caller, req.service)
+    return found
 
 
 async def _ours(core: Core, kind: str, site: str, rows: Sequence[lists.Row]) -> list[lists.Row]:
@@ -121,14 +140,17 @@ async def _learn(core: Core, req: Request, rows: Sequence[lists.Row]) -> None:
     await adopt(core, entries)
 
 
-async def _partial(core: Core, req: Request, missing: list[str], project: str | None, rows: list[Any]) -> list[Any]:
-    """Nova's records of servers in cells that do not answer stand in front (2.69 and above)."""
+async def _partial(
+    core: Core, req: Request, missing: list[str], project: str | None, rows: list[Any], held: Collection[str]
+) -> list[Any]:
+    """Nova's records of servers in cells that do not answer stand in front (2.69 and above), but for ``held``, which do."""
     assert req.row is not None
     if req.row.resource != "server" or not missing or not partial.wanted(req.version, req.params, is_admin=req.caller.is_admin):
         return rows
     entries: list[IndexEntry] = []
     for site in missing:
         entries += await core.store.index.page("server", site, project, limit=lists.MAX_PAGE)
+    entries = [e for e in entries if e.id not in held]
     public = core.conf.public_url.rstrip("/") + "/compute"
     return partial.partial_rows(entries, detail=req.path.endswith("/detail"), public=public) + rows
 
@@ -152,17 +174,4 @@ def _asks_all(req: Request) -> bool:
 
 
 def _url(core: Core, req: Request) -> str:
-    base = core.conf.public_url.rstrip("/")
-    if req.service == "compute":
-        return f"{base}/compute/v2.1{req.path}"
-    return f"{base}/volume/v3/{req.caller.project_id}{req.path}"
-
-
-def _version_headers(req: Request) -> dict[str, str]:
-    """What the services say of versions in every answer."""
-    if req.version is None:
-        return {}
-    out = {"OpenStack-API-Version": f"{req.service} {req.version}", "Vary": "OpenStack-API-Version"}
-    if req.service == "compute":
-        out |= {"X-OpenStack-Nova-API-Version": req.version, "Vary": "OpenStack-API-Version, X-OpenStack-Nova-API-Version"}
-    return out
+    return f"{core.conf.public_url.rstrip('/')}/{req.service}{req.root}{req.path}"

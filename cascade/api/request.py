@@ -20,7 +20,7 @@ class Request:
     """One north request after sanitising and authentication."""
 
     service: str
-    """compute, volume, network, image, identity."""
+    """compute, volume, network, image, metric, identity."""
     method: str
     path: str
     """Relative to the service's version root: ``/servers``, ``/volumes``, ``/v2.0/ports``, ``/v2/images``, ``/v3/users``.
@@ -37,12 +37,14 @@ class Request:
     """Microversion, ``latest`` resolved; None where the service has none."""
     row: Row | None = None
     match: Mapping[str, str] = field(default_factory=dict)
+    root: str = ""
+    """What stood before ``path``: ``/v2.1``, ``/v3/<project>``. Links to other pages repeat it, as Nova's and Cinder's do."""
 
     def json(self) -> Any:
         """The decoded body, or None where it is not JSON (the real service is then asked for its fault)."""
         try:
             return msgspec.json.decode(self.body) if self.body else None
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return None
 
     def param(self, name: str) -> str | None:
@@ -76,8 +78,11 @@ class Response:
 
 PASSED: Sequence[str] = (
     "content-type", "location", "vary", "openstack-api-version", "x-openstack-nova-api-version", "retry-after", "etag",
-    "x-subject-token", "www-authenticate", "allow", "x-image-meta-checksum", "content-md5", "content-range", "accept-ranges",
-    "cache-control", "last-modified", "deprecation", "sunset", "x-openstack-image-import-methods", "x-openstack-image-store-ids",
+    "x-compute-request-id", "x-subject-token", "www-authenticate", "allow", "x-image-meta-checksum", "content-md5",
+    "content-range", "accept-ranges", "cache-control", "last-modified", "deprecation", "sunset",
+    "x-openstack-image-import-methods", "x-openstack-image-store-ids",
 )  # fmt: skip
-"""Everything else of a service's answer headers stops here: server names, connection control, the site's request id."""
+"""Everything else of a service's answer headers stops here: server names, connection control.
+
+Nova's own request id passes, in its older header: a server's actions are found by it. The newer one holds the gateway's."""
 PASSED_PREFIXES = ("openstack-image-", "x-image-")

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping
 from urllib.parse import parse_qsl, unquote
 
 from cascade.model.errors import WEBOB, Fault
+from cascade.tables import passed
 
-STRICT = frozenset({"compute", "volume", "image"})
+STRICT = frozenset({"compute", "volume", "image", "placement"})
 """Services to which ``/servers/`` is not ``/servers`` but unknown."""
-SERVICES = ("identity", "compute", "volume", "network", "image", "cascade")
+SERVICES = ("identity", "compute", "volume", "network", "image", "placement", "metric", *passed.BODIES, "cascade")
 
 _DROPPED = frozenset((
     # hop by hop (RFC 9110 7.6.1) and what describes this connection only
@@ -70,7 +71,8 @@ def split_target(target: str) -> tuple[str, str, list[tuple[str, str]]]:
     segments = stripped.split("/")[1:] if stripped else []
     if any(s in ("", ".", "..") or unquote(s) in (".", "..") for s in segments):
         raise _NotAPath(service)
-    params = parse_qsl(query, keep_blank_values=True) if query else []
+    # Bytes that are no UTF-8 stay what they are: the real service refuses them.
+    params = parse_qsl(query, keep_blank_values=True, errors="surrogateescape") if query else []
     # Below the root of a version some routers take a path with a slash at its end for the same path, some for none of theirs.
     kept = service in STRICT or (len(segments) == 1 and service not in ("", "cascade"))
     slash = "/" if inner.endswith("/") and kept else ""
@@ -97,14 +99,20 @@ class _NotAPath(Fault):
 
     def __init__(self, service: str, status: int = 404) -> None:
         words = {404: "The resource could not be found.", 400: "The request target is not acceptable."}
-        super().__init__(status, words[status], kind=WEBOB)
+        kind: str | None = "HTTPBadRequest" if service == "network" and status == 400 else WEBOB
+        super().__init__(status, words[status], kind=kind)
         self.service = service
 
 
-def framing_fault(headers: Mapping[str, str]) -> Fault | None:
-    """Both framings at once is request smuggling; a compressed body is nothing any service takes."""
+def undecodable(params: Iterable[tuple[str, str]]) -> bool:
+    """Whether a query is no UTF-8."""
+    return any("\udc80" <= char <= "\udcff" for pair in params for text in pair for char in text)
+
+
+def framing_fault(headers: Mapping[str, str], service: str) -> Fault | None:
+    """Both framings at once is request smuggling; a compressed body is nothing any service takes but Prometheus' for Gnocchi."""
     if "transfer-encoding" in headers and "content-length" in headers:
         return Fault(400, "Both Content-Length and Transfer-Encoding are given.")
-    if headers.get("content-encoding", "identity").lower() not in ("", "identity"):
+    if headers.get("content-encoding", "identity").lower() not in ("", "identity", "snappy" if service == "metric" else ""):
         return Fault(415, "Content-Encoding is not supported.")
     return None

@@ -7,14 +7,17 @@ everything back. On a refusal everything made so far is taken back here.
 from __future__ import annotations
 
 import asyncio
+import secrets
+import string
+import time
 from typing import Any
 from urllib.parse import quote
 
 import structlog
 
 from cascade.api import boot as reading
-from cascade.api import boot_volumes
-from cascade.api.choice import choose
+from cascade.api import boot_volumes, building
+from cascade.api.choice import Spread, choose
 from cascade.api.core import Core
 from cascade.api.forward import from_hub, from_site, hub_reply, site_reply, to_hub
 from cascade.api.nics import Nics
@@ -25,6 +28,8 @@ from cascade.model.crash import point
 from cascade.model.errors import Conflict, Fault, NativeFault, OverQuota, SiteError, SiteUnreachable
 from cascade.model.ids import split_host
 from cascade.model.reply import Reply
+from cascade.reconcile.building import north_id
+from cascade.reconcile.images import NotYet
 from cascade.routing.bodies import STAMP_TAG
 from cascade.store.intents import Intent
 
@@ -56,36 +61,69 @@ async def server_create(core: Core, req: Request) -> Response:
         if boot.zone and zone_sites(core).get(boot.zone, where[0]) != where[0]:
             raise Fault(400, f"Compute host {host} could not be found.")
         named[host] = where[0]
-    if boot.group and (pinned := await core.compute.group_site(boot.group)) is not None:
-        named[boot.group] = pinned
-    choice = await choose(core, req, zone=boot.zone, named=named, volumes=bool(boot.volumes or boot.snapshots))
-    log.info("site chosen", site=choice.site, why=choice.why)
+    if boot.zone is None:
+        named |= await Nics(core, req, "", "").zones(boot)
+    spread = await _group(core, req, boot, named)
+
+    async def place() -> str:
+        found = await choose(
+            core, req, zone=boot.zone, named=named, volumes=bool(boot.volumes or boot.snapshots), spread=spread or Spread()
+        )
+        log.info("site chosen", site=found.site, why=found.why)
+        return found.site
+
+    site = begun = await place()
     shape = flavor.json()["flavor"]
     await boot_volumes.check(core, req.caller.project_id or "", boot)
     low, high = boot.count[0], await _room(core, req, shape, *boot.count)
     made: list[str] = []
     first: Response | None = None
+    until = time.monotonic() + building.HOLD
     for number in range(1, high + 1):
         try:
-            answer, server = await _one(core, req, boot, doc, choice.site, shape, number if high > 1 else 0, low)
+            if number > 1 and spread is not None:
+                site = await place()
+            answer, server = await _one(core, req, boot, doc, site, shape, number if high > 1 else 0, low, until)
         except (Fault, NativeFault, SiteError):
             if number <= low:
-                await _discard(core, choice.site, made)
+                await _discard(core, made)
                 raise
             break  # beyond min_count as many as there is room for, as Nova does
         if server is None:
             if number <= low:
-                await _discard(core, choice.site, made)
+                await _discard(core, made)
                 return answer
             break
         made.append(server)
+        if spread is not None:
+            spread.members[site] = spread.members.get(site, 0) + 1
         if boot.new_volumes:
             core.tasks.start("boot volumes", boot_volumes.arriving(core, server))
         first = first or answer
     assert first is not None
-    if boot.server.get("return_reservation_id"):
-        return await _reservation(core, choice.site, made, first)
+    if boot.reservation:
+        return await _reservation(core, begun, made, first)
     return first
+
+
+async def _group(core: Core, req: Request, boot: reading.Boot, named: dict[str, str]) -> Spread | None:
+    """The server group's wish: members of an affinity group name their site, those of anti-affinity fill hosts."""
+    if not boot.group:
+        return None
+    path = f"/os-server-groups/{quote(boot.group, safe='')}"
+    reply = await core.south.call("hub", "compute", "GET", path, as_=req.caller, version="2.64")
+    policy = reply.json()["server_group"]["policy"] if reply.status == 200 else ""
+    members = await core.compute.group_at(boot.group)
+    if policy == "affinity":
+        pinned = next((site for site, there in members.items() if there), None)
+        if pinned is not None:
+            named[boot.group] = pinned
+        elif None in members.values():
+            raise Fault(503, "The availability zone of this server group is not available.", headers={"Retry-After": "10"})
+    if not policy.endswith("anti-affinity"):
+        return None
+    rules = (await core.compute.rules(boot.group)).get("rules") or {}
+    return Spread({site: len(there or ()) for site, there in members.items()}, rules.get("max_server_per_host", 1))
 
 
 async def _room(core: Core, req: Request, flavor: dict[str, Any], low: int, high: int) -> int:
@@ -103,15 +141,16 @@ async def _room(core: Core, req: Request, flavor: dict[str, Any], low: int, high
     return high
 
 
-async def _discard(core: Core, site: str, servers: list[str]) -> None:
+async def _discard(core: Core, servers: list[str]) -> None:
     """All or nothing up to min_count."""
     for server in servers:
-        await core.watch.discard(server, site)
+        await core.watch.discard(server)
 
 
 async def _one(
-    core: Core, req: Request, boot: reading.Boot, doc: dict[str, Any], site: str, flavor: dict[str, Any], number: int, low: int
-) -> tuple[Response, str | None]:
+    core: Core, req: Request, boot: reading.Boot, doc: dict[str, Any], site: str, flavor: dict[str, Any], number: int, low: int,
+    until: float,
+) -> tuple[Response, str | None]:  # fmt: skip
     project = req.caller.project_id or ""
     amounts = {"instances": 1, "cores": int(flavor["vcpus"]), "ram": int(flavor["ram"])}
     try:
@@ -124,26 +163,37 @@ async def _one(
     except OverQuota as e:
         raise Fault(403, _over(e, low if number else 1)) from e
     with core.watch.at_work(intent):
-        return await _make(core, req, boot, doc, site, number, intent)
+        return await _make(core, req, boot, doc, site, number, intent, until)
 
 
 async def _make(
-    core: Core, req: Request, boot: reading.Boot, doc: dict[str, Any], site: str, number: int, intent: Intent
+    core: Core, req: Request, boot: reading.Boot, doc: dict[str, Any], site: str, number: int, intent: Intent, until: float
 ) -> tuple[Response, str | None]:
-    """What the server needs, then the one POST; on every way out the intent says what is left to do."""
+    """What the server needs, then the one POST; on every way out the intent says what is left to do.
+
+    Where bits of an image are still on their way at ``until`` (monotonic), the POST is left to the watch.
+    """
     point("server.create:intent")
     nics = Nics(core, req, site, intent.id)
     try:
         await core.allowances.ensure(site, "compute", req.caller.project_id or "")
         known = await _materialise(core, req, boot, site)
+        late = await _images(core, req, boot.images, site, known, 0)
+        if late and number < 2 and (refusal := await building.judge(core, req, boot, doc)) is not None:
+            await take_back(core, intent, nics)
+            return refusal, None
         point("server.create:materialised")
         ports = await nics.prepare(boot)
         point("server.create:ports")
+        if late := await _images(core, req, late, site, known, until - time.monotonic()):
+            body = reading.south_body(doc, stamp=STAMP_TAG + north_id(intent.id), ports=ports, number=number)
+            return await building.accept(
+                core, req, boot, doc, intent, body=body, known=known, images=late, ports=_ports_named(boot)
+            )
         await core.store.intents.advance(intent.id, "posting")
         point("server.create:posting")
         body = reading.south_body(doc, stamp=STAMP_TAG + intent.id, ports=ports, number=number)
-        version = req.version if boot.version >= reading.STAMP_FROM else "2.52"
-        reply = await _post(core, req, site, body, version or "2.52", known, intent)
+        reply = await _post(core, req, site, body, building.south_version(req, boot), known, intent)
     except (Fault, NativeFault) as e:
         await take_back(core, intent, nics)
         if isinstance(e, NativeFault) and e.target == "hub":
@@ -188,21 +238,30 @@ async def _post(
 
 
 async def _materialise(core: Core, req: Request, boot: reading.Boot, site: str) -> dict[str, str]:
-    """Image, flavor, key pair and server group at the site; returns the ids that differ there."""
+    """Flavor, key pair, volume types and server group at the site; returns the ids that differ there."""
     known: dict[str, str] = {}
     work: list[Any] = [core.compute.materialise_flavor(site, boot.flavor, req.caller)]
     key = boot.server.get("key_name")
     if isinstance(key, str):
         work.append(core.compute.materialise_keypair(site, key, req.caller))
     await asyncio.gather(*work)
-    for image in dict.fromkeys(boot.images):
-        known[image] = await core.images.materialise(site, image, req.caller)
     for name in boot.volume_types:
         if await core.volumes.materialise_type(site, name, req.caller) is None:
             raise NativeFault(404, b"", {}, "hub")
     if boot.group:
         known[boot.group] = await core.compute.materialise_server_group(site, boot.group, req.caller)
     return known
+
+
+async def _images(core: Core, req: Request, images: list[str], site: str, known: dict[str, str], patience: float) -> list[str]:
+    """Images to the site, for at most ``patience`` seconds: into ``known`` those that are there; returns the others."""
+    until, late = time.monotonic() + patience, []
+    for image in dict.fromkeys(images):
+        try:
+            known[image] = await core.images.materialise(site, image, req.caller, wait=max(0.0, until - time.monotonic()))
+        except NotYet:
+            late.append(image)
+    return late
 
 
 async def take_back(core: Core, intent: Intent, nics: Nics) -> None:
@@ -258,10 +317,13 @@ def _as_asked(answer: Response, req: Request, boot: reading.Boot) -> Response:
 
 
 async def _reservation(core: Core, site: str, servers: list[str], answer: Response) -> Response:
-    """``return_reservation_id``: the reservation of the first server; at the site the others have their own."""
-    reply = await core.south.call(site, "compute", "GET", f"/servers/{servers[0]}", as_=None, version="2.3")
+    """``return_reservation_id``: that of the first server, or one of ours; at the site the others have their own."""
+    there = await core.store.pairs.at("server", servers[0], site)
+    reply = await core.south.call(site, "compute", "GET", f"/servers/{there}", as_=None, version="2.3")
     found = reply.json().get("server", {}).get("OS-EXT-SRV-ATTR:reservation_id", "") if reply.ok else ""
-    if found and len(servers) > 1:
+    if not found:  # not at the site yet
+        found = "r-" + "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
+    if len(servers) > 1 or not reply.ok:
         await core.store.docs.put(f"reservation/{found}", servers)
     return Response.of(
         {"reservation_id": found}, 202, {k: v for k, v in answer.headers.items() if k not in ("location", "content-type")}
@@ -287,7 +349,7 @@ async def server_delete(core: Core, req: Request) -> Response:
     if not core.sites.usable(entry.site):
         raise Fault(503, f"Availability zone {entry.site} is not available at the moment.", headers={"Retry-After": "10"})
     volumes = await boot_volumes.leaving_with(core, entry)
-    intent = await core.watch.begin_delete("server.delete", entry, req)
+    intent = await core.watch.begin_delete("server.delete", entry, req.request_id)
     point("server.delete:intent")
     try:
         reply = await site_reply(core, req, entry.site)
@@ -297,6 +359,7 @@ async def server_delete(core: Core, req: Request) -> Response:
     point("server.delete:sent")
     if reply.ok:
         core.watch.wake(entry.site)
+        await core.images.unshelved(entry.id, entry.site)
         if volumes:
             core.tasks.start("volumes of a server", boot_volumes.gone_with(core, entry, volumes))
     elif reply.status == 404:

@@ -21,7 +21,7 @@ from cascade.sites.south import South
 
 _SERVICE_TYPES = {
     "compute": ("compute",), "volume": ("block-storage", "volumev3", "volume", "block-store"), "network": ("network",),
-    "image": ("image",), "identity": ("identity",), "cascade": ("cascade",),
+    "image": ("image",), "identity": ("identity",), "placement": ("placement",), "cascade": ("cascade",), "metric": ("metric",),
 }  # fmt: skip
 
 

@@ -42,7 +42,9 @@ async def usage(core: Core, req: Request) -> Response:
             _add(merged.setdefault(row["tenant_id"], {}), row)
     if not heard and (refusal := next((a for a in answers if isinstance(a, NativeFault | Fault)), None)) is not None:
         raise refusal
-    if req.param("marker") is not None:
+    if (marker := req.param("marker")) is not None:
+        if await core.store.index.get("server", marker, deleted=True) is None:
+            return await to_hub(core, req)  # knows no marker: its own refusal
         merged = {}
     rows_out = list(merged.values())
     doc: dict[str, Any] = {key: (rows_out[0] if rows_out else {}) if one else rows_out}

@@ -22,6 +22,10 @@ from cascade.routing.bodies import STAMP_KEY
 from cascade.store.index import IndexEntry
 from cascade.store.intents import Intent
 
+_THE_VOLUMES = {"transfer": "volume_id", "attachment": "volume_uuid"}
+"""Kinds that belong to the volume's project, whoever makes them (others are their maker's), and where they name the volume."""
+_MOST = 2**31 - 1
+"""Gigabytes that Cinder's database can note: a larger size is no matter of quota."""
 _SOURCES = {
     "snapshot_id": "snapshot", "source_volid": "volume", "volume_id": "volume", "backup_id": "backup", "group_id": "group",
     "group_snapshot_id": "group_snapshot", "volume_uuid": "volume", "instance_uuid": "server", "source_group_id": "group",
@@ -38,8 +42,8 @@ async def volume_create(core: Core, req: Request) -> Response:
     named = await _named(core, req, volume)
     if named is None:
         return await _verdict(core, req)  # an unknown source: Cinder at the hub says so
-    zone = volume.get("availability_zone")
-    if not isinstance(zone, str | None):
+    zone, size = volume.get("availability_zone"), volume.get("size")
+    if not isinstance(zone, str | None) or (isinstance(size, int) and size > _MOST):
         return await _verdict(core, req)
     choice = await choose(core, req, zone=zone or None, named=named)
     known = {}
@@ -53,9 +57,9 @@ async def volume_create(core: Core, req: Request) -> Response:
             return await _verdict(core, req)
     if not await _types(core, req, choice.site, volume):
         return await _verdict(core, req)
-    size = await _size(core, req, volume, named)
-    amounts = await _per_type(core, req, volume, named, {"volumes": 1, "gigabytes": size})
-    body = {"size": size, "name": volume.get("name")}
+    counted = await _size(core, req, volume, named)
+    amounts = await _per_type(core, req, volume, named, {"volumes": 1, "gigabytes": counted})
+    body = {"size": counted, "name": volume.get("name")}
     return await _make(core, req, choice.site, "volume", amounts, body, doc, known)
 
 
@@ -108,7 +112,8 @@ async def volume_child_create(core: Core, req: Request) -> Response:
         amounts = {"backups": 1, "backup_gigabytes": size}
     elif kind == "group":
         amounts = {"groups": 1}
-    return await _make(core, req, choice.site, kind, amounts, {}, doc, {})
+    owner = await core.store.index.get("volume", what[_THE_VOLUMES[kind]]) if kind in _THE_VOLUMES else None
+    return await _make(core, req, choice.site, kind, amounts, {}, doc, {}, project=owner.project_id if owner else None)
 
 
 async def _make(
@@ -120,9 +125,11 @@ async def _make(
     note: dict[str, Any],
     doc: dict[str, Any],
     known: dict[str, str],
+    *,
+    project: str | None = None,
 ) -> Response:
-    """Intent and quota, one POST with a stamp where the kind can carry one, index, commit."""
-    project = req.caller.project_id or ""
+    """Intent and quota, one POST with a stamp where the kind can carry one, index, commit. ``project``: whose it is."""
+    project = project or req.caller.project_id or ""
     if amounts:
         await core.allowances.ensure(site, "volume", project)
     try:
@@ -211,7 +218,7 @@ async def volume_delete(core: Core, req: Request) -> Response:
         return await to_hub(core, req)
     if not core.sites.usable(entry.site):
         raise Fault(503, f"Availability zone {entry.site} is not available at the moment.", headers={"Retry-After": "10"})
-    intent = await core.watch.begin_delete(f"{entry.kind}.delete", entry, req)
+    intent = await core.watch.begin_delete(f"{entry.kind}.delete", entry, req.request_id)
     also = await _going_too(core, req, entry)
     try:
         reply = await site_reply(core, req, entry.site)
@@ -239,7 +246,7 @@ async def volume_action(core: Core, req: Request) -> Response:
     doc = req.json()
     name = next(iter(doc)) if isinstance(doc, dict) and len(doc) == 1 else ""
     what = doc[name] if name else None
-    if name == "os-extend" and isinstance(what, dict) and isinstance(what.get("new_size"), int):
+    if name == "os-extend" and isinstance(what, dict) and isinstance(what.get("new_size"), int) and what["new_size"] <= _MOST:
         return await _extend(core, req, entry.id, entry.project_id, what["new_size"], entry.site)
     if name == "os-retype" and isinstance(what, dict):
         await _types(core, req, entry.site, what)  # an unknown one is refused by the site in the same words

@@ -8,9 +8,10 @@ from typing import Any
 
 from cascade.api.adopt import adopt
 from cascade.api.core import Core
-from cascade.api.forward import from_site, site_reply, to_hub
+from cascade.api.forward import from_site, site_reply, to_hub, to_site
 from cascade.api.request import Request, Response
 from cascade.model.errors import Fault, SiteError
+from cascade.model.reply import Reply
 from cascade.routing import partial
 from cascade.routing.rows import owner_of
 from cascade.store.index import IndexEntry
@@ -75,8 +76,8 @@ async def _probe(core: Core, req: Request, kind: str, ident: str, *, sites: Coll
         except SiteError:
             return None
         shown = next(iter(doc.values()), None) if isinstance(doc, dict) else None
-        if not isinstance(shown, dict):
-            return None
+        if not isinstance(shown, dict) or await core.store.pairs.by_site_id(site, ident) is not None:
+            return None  # what has another id north is known by that alone
         # Cinder shows an attachment to whoever knows its id; it belongs to whom its volume belongs.
         owner = await _project(core, site, shown) if admin or kind == "attachment" else req.caller.project_id
         if owner is None or not (admin or owner == req.caller.project_id):
@@ -111,6 +112,17 @@ async def zonal(core: Core, req: Request) -> Response:
     return await at_site(core, req, entry)
 
 
+async def instance_actions(core: Core, req: Request) -> Response:
+    """GET /servers/{id}/os-instance-actions: what was done to a server, also to one that is deleted (2.21)."""
+    entry = await locate(core, req, "server", req.match["id"])
+    if entry is not None:
+        return await at_site(core, req, entry)
+    gone = await core.store.index.get("server", req.match["id"], deleted=True)
+    if gone is None or (gone.project_id != req.caller.project_id and not req.caller.is_admin):
+        return await to_hub(core, req)
+    return await to_site(core, req, gone.site)
+
+
 async def at_site(core: Core, req: Request, entry: IndexEntry) -> Response:
     """Forward, and look closer where the site says that an indexed thing is not there."""
     if not core.sites.usable(entry.site):
@@ -123,9 +135,17 @@ async def at_site(core: Core, req: Request, entry: IndexEntry) -> Response:
         if (shown := _partial(core, req, entry)) is not None:
             return shown
         raise
-    if reply.status == 404 and not req.match.get("rest"):
+    if not req.match.get("rest") and (reply.status == 404 or _deleted(entry, reply)):
         await core.watch.missing(entry)
     return await from_site(core, req, entry.site, reply)
+
+
+def _deleted(entry: IndexEntry, reply: Reply) -> bool:
+    """A server that Nova shows as deleted for its last moment. Clients take that for the end: Heat deletes its ports then."""
+    if entry.kind != "server" or not reply.ok or b'"DELETED"' not in reply.body:
+        return False
+    doc = reply.json()
+    return isinstance(doc, dict) and isinstance(shown := doc.get("server"), dict) and shown.get("status") == "DELETED"
 
 
 def _partial(core: Core, req: Request, entry: IndexEntry) -> Response | None:

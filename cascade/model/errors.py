@@ -18,6 +18,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from cascade.model.trace import request_id
+
 
 class CascadeError(Exception):
     """Root of everything Cascade raises on purpose."""
@@ -119,6 +121,7 @@ _TITLES = {
     403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
+    406: "Not Acceptable",
     409: "Conflict",
     413: "Request Entity Too Large",
     415: "Unsupported Media Type",
@@ -133,21 +136,30 @@ WEBOB = "webob"
 """Fault kind of what a service's front (routing, size limit) refuses before its API sees it: WebOb's own JSON."""
 
 
-def fault_body(service: str, fault: Fault) -> tuple[bytes, str]:
+def fault_body(service: str, fault: Fault, *, accept: str = "") -> tuple[bytes, str]:
     """The body and content type the real ``service`` would use for this fault.
 
-    Services: compute, volume, network, image, identity, cascade (our admin API, Keystone's shape).
+    Services: compute, volume, network, image, identity, placement, metric, cascade (our admin API, Keystone's shape).
+    ``accept``: the client's header; Glance has no faults of its own, and WebOb gives JSON to who takes nothing else.
     """
-    if fault.kind == WEBOB and service != "image":
+    page = service == "image" and ("json" not in accept or "html" in accept or "*/*" in accept)
+    if fault.kind == WEBOB and service == "identity":
+        doc: object = {"message": fault.message}  # Flask's own
+    elif not page and service != "placement" and (fault.kind == WEBOB or service == "image"):
         title = _TITLES.get(fault.status, "Error")
-        doc: object = {"message": f"{fault.message}<br /><br />\n\n\n", "code": f"{fault.status} {title}", "title": title}
+        doc = {"message": f"{fault.message}<br /><br />\n\n\n", "code": f"{fault.status} {title}", "title": title}
     elif service in ("compute", "volume"):
         kind = fault.kind or _COMPUTE_KINDS.get(fault.status, "computeFault")
         doc = {kind: {"code": fault.status, "message": fault.message}}
+    elif service == "placement" and fault.status != 401:
+        said = {"status": fault.status, "title": _TITLES.get(fault.status, "Error"), "detail": fault.message}
+        doc = {"errors": [{**said, "code": "placement.undefined_code", "request_id": request_id.get()}]}
     elif service == "network":
         kind = fault.kind or _NEUTRON_KINDS.get(fault.status, "HTTPError")
         doc = {"NeutronError": {"type": kind, "message": fault.message, "detail": ""}}
-    elif service == "image":
+    elif service == "metric":
+        doc = {"code": fault.status, "title": _TITLES.get(fault.status, "Error"), "description": fault.message}
+    elif page:
         title = f"{fault.status} {_TITLES.get(fault.status, 'Error')}"
         html = (
             f"<html>\n <head>\n  <title>{title}</title>\n </head>\n <body>\n  <h1>{title}</h1>\n"

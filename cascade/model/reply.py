@@ -28,7 +28,7 @@ class Reply:
         """The decoded body; raises BadReply if it is not JSON."""
         try:
             return msgspec.json.decode(self.body) if self.body else None
-        except msgspec.DecodeError as e:
+        except (msgspec.DecodeError, UnicodeDecodeError) as e:
             raise BadReply(self.target, f"not JSON: {e}") from e
 
     def expect(self, *statuses: int) -> Reply:

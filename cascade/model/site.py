@@ -39,6 +39,7 @@ class Site:
 OPTIONS: Mapping[str, str] = {
     "default_zone": "The site's own name of its default availability zone; nova unless set.",
     "wan_physnet": "Physical network on which networks stand at this site as provider VLANs; wan unless set.",
+    "interconnect": "What joins its wan_physnet with those of sites that have the same word here; none: nothing; wan unless set.",
     "external_network": "Name or id of its network for floating IPs and gateways; the one named as the hub's unless set.",
     "console_hosts": "Hosts, comma separated, that its consoles may be on beside the hosts of its APIs.",
     "domain": "Name of the domain at a mapped site that holds the shadow projects and users; cascade unless set.",

@@ -71,9 +71,6 @@ class Births:
         else:
             hub_id = str(reply.expect(201).json()["id"])
         point("image.born:recorded")
-        # The tag is what a rebuild finds the pair by. Not a snapshot's own base's: tags are not inherited.
-        tags = sorted({*(there.get("tags") or ()), imagedoc.stamp(hub_id)})
-        await self._copier.patch(intent.site, there["id"], [{"op": "replace", "path": "/tags", "value": tags}])
         await self._store.pairs.put(
             Pair(kind="image", hub_id=hub_id, site=intent.site, site_id=there["id"], project_id=intent.project_id or None)
         )
@@ -106,6 +103,11 @@ class Births:
         return min(10.0, max(0.5, (self._clock() - intent.created) / 10))
 
     async def _carry(self, intent: Intent, there: Doc, image: Doc) -> float | None:
+        # The tag is what a rebuild finds the pair by. Not before the site's is whole: Glance saves an image with all it had
+        # when it was read, its status too, and an upload that finds another status than its own throws the image away.
+        if imagedoc.stamped(there) != image["id"]:
+            tags = sorted({*(there.get("tags") or ()), imagedoc.stamp(image["id"])})
+            await self._copier.patch(intent.site, there["id"], [{"op": "replace", "path": "/tags", "value": tags}])
         async with self._store.leases.single_flight(f"born/{image['id']}", self._store.owner, LEASE, LEASE * 60):
             image = await self._copier.show(HUB, image["id"]) or image
             if image["status"] == "queued":

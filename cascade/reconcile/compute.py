@@ -145,25 +145,23 @@ class Compute:
         gone.expect(204, 404)
         await self._store.pairs.drop("server_group", hub_id, site)
 
-    async def group_site(self, hub_id: str) -> str | None:
-        """The one site an affinity group's members live in: the next member has to go there too."""
-        pairs = await self._store.pairs.of_hub("server_group", hub_id)
-        for pair in pairs:
-            group = await self._group(pair)
-            if group.get("policy") == "affinity" and group.get("members"):
-                return pair.site
-        return None
-
-    async def group_members(self, hub_id: str) -> list[str]:
-        """The servers of a hub's group, as every site that answers shows them; site ids, in no order."""
-        found: list[str] = []
+    async def group_at(self, hub_id: str) -> dict[str, list[str] | None]:
+        """Site -> the members of the group there (its ids); None for a site that does not answer."""
+        found: dict[str, list[str] | None] = {}
         for pair in await self._store.pairs.of_hub("server_group", hub_id):
             try:
-                group = await self._group(pair)
+                found[pair.site] = (await self._group(pair)).get("members", [])
             except SiteError as e:
                 log.info("group members not asked", site=pair.site, error=str(e))
-                continue
-            found += group.get("members", [])
+                found[pair.site] = None
+        return found
+
+    async def group_members(self, hub_id: str) -> list[str]:
+        """The servers of a hub's group, as every site that answers shows them, in no order."""
+        found: list[str] = []
+        for site, members in (await self.group_at(hub_id)).items():
+            known = await self._store.pairs.to_hub(site, members or [])
+            found += [known[m].hub_id if m in known else m for m in members or []]
         return found
 
     async def _group(self, pair: Pair) -> Doc:

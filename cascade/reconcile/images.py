@@ -14,13 +14,16 @@ from collections.abc import Callable
 import structlog
 
 from cascade.model.caller import Caller
-from cascade.model.errors import CascadeError, Fault
+from cascade.model.errors import CascadeError
 from cascade.model.reply import Reply
 from cascade.model.site import HUB
 from cascade.reconcile import imagedoc
 from cascade.reconcile.births import Births
+from cascade.reconcile.copies import Copies, NotActive, NotYet
 from cascade.reconcile.imagecopy import Copier, Doc
 from cascade.reconcile.pages import segment
+from cascade.reconcile.shelved import VERB as SHELVED
+from cascade.reconcile.shelved import Shelved
 from cascade.reconcile.workqueue import WorkQueue
 from cascade.sites.registry import Sites
 from cascade.sites.south import South
@@ -28,6 +31,8 @@ from cascade.store import Store
 from cascade.store.pairs import Pair
 
 log = structlog.get_logger(__name__)
+
+__all__ = ["PATIENCE", "Images", "NotActive", "NotYet"]
 
 PATIENCE = 20.0
 """Seconds a request waits for a copy; beyond, proxies and clients give up and try again."""
@@ -40,24 +45,6 @@ _OPEN = ("public", "community")
 """Visibilities with which the hub lets everybody use an image."""
 
 
-class NotYet(Fault):
-    """The bits are still on their way; they travel on, so asking again is worth it."""
-
-    def __init__(self, image_id: str, site: str) -> None:
-        super().__init__(
-            503,
-            f"Image {image_id} is being copied to availability zone {site}. Try again in a moment.",
-            headers={"Retry-After": "15"},
-        )
-
-
-class NotActive(Fault):
-    """Nova's ImageNotActive, word for word."""
-
-    def __init__(self, image_id: str) -> None:
-        super().__init__(400, f"Image {image_id} is not active.", kind="badRequest")
-
-
 class Images:
     """``run`` works in the background until cancelled; everything else is called by requests."""
 
@@ -65,12 +52,13 @@ class Images:
         self._store, self._south, self._sites, self._clock = store, south, sites, clock
         self._copier = Copier(store, south)
         self.births = Births(store, south, self._copier)
+        self.shelving = Shelved(store, south, self._copier, lambda image: self.changed(image, deleted=True))
         self.queue: WorkQueue[tuple[str, str]] = WorkQueue(self._sync, name="images", limit=8)
         """(hub image, site): bring the replica in line."""
         self.moves: WorkQueue[tuple[str, str, str]] = WorkQueue(self._move, name="image bits", limit=16)
-        """(``copy`` or ``born``, hub image or intent, site): apart, so that no deactivation waits behind hours of bits."""
+        """(``copy``, ``born``, ``shelved``; hub image or intent; site): apart, so that nothing waits behind hours of bits."""
         sites.health.on_up.append(self._returned)
-        self._copies: dict[tuple[str, str], asyncio.Task[str]] = {}
+        self.copies = Copies(self._copy, clock=clock)
         self._seen: dict[tuple[str, str], float] = {}
         self._shared: dict[tuple[str, str, str], float] = {}
         self._missed: set[str] = set()
@@ -92,10 +80,23 @@ class Images:
             there = await self._copier.show(site, pair.site_id) if born and pair else None
             if pair is None or there is None or there["status"] != "active":
                 raise NotActive(image["id"])
-            await self._share(site, pair.site_id, caller, image)
+            await self._share(site, pair.site_id, caller.project_id, image)
             return pair.site_id
-        site_id = pair.site_id if pair is not None and await self._there(pair) else await self._wait(site, image["id"], wait)
-        await self._share(site, site_id, caller, image)
+        site_id = pair.site_id if pair is not None and await self._there(pair) else await self.copies.wait(site, image["id"], wait)
+        await self._share(site, site_id, caller.project_id, image)
+        return site_id
+
+    async def arrived(self, site: str, image_id: str, project_id: str) -> str:
+        """The same for a build request, whose client was shown the image when it asked: no token is left to ask with.
+
+        Raises NotYet, NotActive, CopyFailed, NativeFault (the site takes no more members), SiteError.
+        """
+        image = await self._copier.show(HUB, image_id)
+        if image is None or image["status"] != "active":
+            raise NotActive(image_id)
+        pair = await self._store.pairs.get("image", image_id, site)
+        site_id = pair.site_id if pair is not None and await self._there(pair) else await self.copies.look(site, image_id)
+        await self._share(site, site_id, project_id, image)
         return site_id
 
     async def born(self, site: str, site_image_id: str, caller: Caller, *, request_id: str = "") -> str:
@@ -106,6 +107,17 @@ class Images:
         intent, hub_id = await self.births.begin(site, site_image_id, caller, request_id)
         self.moves.add(("born", intent, site))
         return hub_id
+
+    async def shelved(self, site: str, server: str, there: str, caller: Caller, *, request_id: str = "") -> None:
+        """A server (north id, site's id) was shelved: its image is born. Raises SiteError, NativeFault."""
+        image = await self.shelving.find(site, there, caller)
+        if image is not None:
+            await self.shelving.begin(site, server, await self.born(site, image, caller, request_id=request_id), caller, request_id)
+
+    async def unshelved(self, server: str, site: str) -> None:
+        """A server is not shelved any more, or deleted: its image goes when the site's does."""
+        for intent in await self.shelving.of(server):
+            self.moves.add(("shelved", intent, site))
 
     async def changed(self, hub_id: str, *, deleted: bool = False) -> None:
         """The hub's image was changed (or deleted, with success) through us: its replicas follow in the background."""
@@ -132,6 +144,8 @@ class Images:
         """Open births go on; every replica is compared with its hub image once (changes may have been missed)."""
         for intent in await self._store.intents.pending(verb="image.born"):
             self.moves.add(("born", intent.id, intent.site))
+        for intent in await self._store.intents.pending(verb=SHELVED):
+            self.moves.add(("shelved", intent.id, intent.site))
         for pair in await self._store.pairs.all("image"):
             self.queue.add((pair.hub_id, pair.site))
 
@@ -144,6 +158,8 @@ class Images:
         what, ident, site = key
         if what == "born":
             return await self.births.step(ident)
+        if what == "shelved":
+            return await self.shelving.step(ident)
         with contextlib.suppress(NotActive):  # deleted or deactivated before its turn came: whoever needs it will ask
             await self._copy(site, ident)
         return None
@@ -226,24 +242,6 @@ class Images:
         self._seen[key] = self._clock()
         return True
 
-    async def _wait(self, site: str, hub_id: str, patience: float) -> str:
-        """Share the one copy under way in this process; it goes on when the request stops waiting."""
-        key = (site, hub_id)
-        task = self._copies.get(key)
-        if task is None:
-            task = self._copies[key] = asyncio.create_task(self._copy(site, hub_id), name=f"image {hub_id} to {site}")
-            task.add_done_callback(lambda done: self._copied(key, done))
-        done, _ = await asyncio.wait({task}, timeout=patience)
-        if not done:
-            raise NotYet(hub_id, site)
-        return task.result()
-
-    def _copied(self, key: tuple[str, str], task: asyncio.Task[str]) -> None:
-        self._copies.pop(key, None)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            known = isinstance(error, CascadeError)
-            log.warning("image copy failed", site=key[0], image=key[1], error=str(error), exc_info=None if known else error)
-
     async def _copy(self, site: str, hub_id: str) -> str:
         """One copy at a time per image and site, over all gateways."""
         async with self._store.leases.single_flight(f"image/{hub_id}/{site}", self._store.owner, LEASE, LEASE * 60):
@@ -270,11 +268,11 @@ class Images:
             self.queue.add((hub_id, site))  # what was said of it while its bits travelled found no replica
         return site_id
 
-    async def _share(self, site: str, site_id: str, caller: Caller, image: Doc) -> None:
-        """The caller's shadow project may use the replica."""
-        if caller.project_id is None:
+    async def _share(self, site: str, site_id: str, project_id: str | None, image: Doc) -> None:
+        """The shadow of a project may use the replica."""
+        if project_id is None:
             return
-        project = await self._south.shadow.project(site, caller.project_id)
+        project = await self._south.shadow.project(site, project_id)
         key = (site, site_id, project)
         if self._clock() - self._shared.get(key, -BELIEVED) < BELIEVED:
             return

@@ -15,8 +15,12 @@ from typing import Any
 
 import structlog
 
+from cascade.model.crash import point
 from cascade.model.errors import CascadeError, Conflict, Fault, SiteError, SiteUnreachable
 from cascade.model.reply import Reply
+from cascade.reconcile import building
+from cascade.reconcile.building import Building
+from cascade.reconcile.images import Images
 from cascade.reconcile.ports import Ports
 from cascade.reconcile.presence import Presence
 from cascade.routing.bodies import STAMP_KEY
@@ -37,7 +41,7 @@ LOST_AFTER = 20.0
 UNSURE = 120.0
 """The same where the site was silent to the create itself: it may still be at work on it."""
 GIVEN_UP = 3600.0
-"""Seconds after which a build or a delete that does not end is watched no more; the next look at the thing settles it."""
+"""Seconds without a step after which a build or a delete is watched no more; the next look at the thing settles it."""
 _PATHS = {"server": ("compute", "/servers"), "volume": ("volume", "/volumes"), "snapshot": ("volume", "/snapshots"),
           "backup": ("volume", "/backups"), "group": ("volume", "/groups"),
           "group_snapshot": ("volume", "/group_snapshots"), "attachment": ("volume", "/attachments"),
@@ -45,6 +49,8 @@ _PATHS = {"server": ("compute", "/servers"), "volume": ("volume", "/volumes"), "
 _STAMPED = frozenset({"server", "volume", "snapshot"})
 _SENT = ("posting", "unsure", "accepted")
 """States of a create that may have reached the site."""
+_NOT_THERE = (building.WAITING, building.SENDING, building.WITHDRAWN)
+"""States of a build request, whose server is not known to be at its site."""
 _ELSEWHERE = ("image.", "network.")
 """Intents that other reconcilers see to."""
 
@@ -52,8 +58,12 @@ _ELSEWHERE = ("image.", "network.")
 class Watch:
     """Finishes intents. Every step may be repeated: whoever takes an intent over does the same again."""
 
-    def __init__(self, store: Store, south: South, sites: Sites, ports: Ports, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, store: Store, south: South, sites: Sites, ports: Ports, images: Images, *, clock: Callable[[], float] = time.time
+    ) -> None:
         self._store, self._south, self._sites, self._ports, self._clock = store, south, sites, ports, clock
+        self.building = Building(store, south, images, ports, clock=clock)
+        images.copies.ended.append(self.wake)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._poke: dict[str, asyncio.Event] = {}
         self._at_work: set[str] = set()
@@ -112,20 +122,25 @@ class Watch:
             return await self._store.index.get(kind, ident) is not None
         return now.resource_id == ident or (now.resource_id is None and now.state in _SENT and kind in _STAMPED)
 
-    async def begin_delete(self, verb: str, entry: IndexEntry, req: Any) -> Intent:
+    async def begin_delete(self, verb: str, entry: IndexEntry, request_id: str, state: str = "new") -> Intent:
         """One delete intent per thing, however often the client asks."""
         for intent in await self._store.intents.by_resource(entry.id):
             if intent.verb == verb:
                 return intent
         return await self._store.intents.open(
-            verb,
-            site=entry.site,
-            project_id=entry.project_id,
-            user_id=entry.user_id,
-            resource_id=entry.id,
-            request_id=req.request_id,
-            body={},
-        )
+            verb, site=entry.site, project_id=entry.project_id, user_id=entry.user_id, resource_id=entry.id,
+            request_id=request_id, body={}, state=state,
+        )  # fmt: skip
+
+    async def withdraw(self, entry: IndexEntry, request_id: str) -> None:
+        """Delete a server that may not be at its site yet; what cannot be done now, the watch does."""
+        intent = await self.begin_delete("server.delete", entry, request_id, building.LATER)
+        point("server.withdraw:intent")
+        try:
+            await self._withdraw(intent)
+        except SiteError as e:
+            log.warning("clean-up is left to the watch", intent=intent.id, error=str(e))
+        self.wake(entry.site)
 
     async def ended(self, entry: IndexEntry) -> None:
         """A delete the site carried out at once."""
@@ -155,33 +170,23 @@ class Watch:
         body = msgspec.json.encode({"server": {"id": found[0], "links": []}})
         return Reply(intent.site, 202, {"content-type": "application/json"}, body)
 
-    async def discard(self, server: str, site: str) -> None:
+    async def discard(self, server: str) -> None:
         """Take back an accepted server of a multi-create that could not be completed."""
         entry = await self._store.index.get("server", server)
-        if entry is None:
-            return
-        await self._store.intents.open(
-            "server.delete",
-            site=site,
-            project_id=entry.project_id,
-            user_id=entry.user_id,
-            resource_id=server,
-            request_id="",
-            body={},
-        )
-        await self._south.call(site, "compute", "DELETE", f"/servers/{server}", as_=None)
-        self.wake(site)
+        if entry is not None:
+            await self.withdraw(entry, "")
 
     async def detached(self, entry: IndexEntry, port: str) -> None:
         """After an accepted detach: once the site's Nova has let go, the hub's port follows."""
+        there = await self._store.pairs.at("server", entry.id, entry.site)
         for _ in range(60):
-            reply = await self._south.call(entry.site, "compute", "GET", f"/servers/{entry.id}/os-interface", timeout=10)
+            reply = await self._south.call(entry.site, "compute", "GET", f"/servers/{there}/os-interface", timeout=10)
             pair = await self._store.pairs.get("port", port, entry.site)
             attached = {p["port_id"] for p in reply.json()["interfaceAttachments"]} if reply.ok else set()
             if pair is None or pair.site_id not in attached:
                 for hub_port in await self._ports.of_device(entry.id):
                     if hub_port["id"] == port:
-                        await self._ports.drop(port, delete=self._ports.made(hub_port))
+                        await self._ports.drop(hub_port, delete=self._ports.made(hub_port))
                 return
             await asyncio.sleep(0.5)
 
@@ -210,7 +215,7 @@ class Watch:
         while True:
             ended, most = 0, LAST
             try:
-                pending = [i for i in await self._store.intents.pending(site=site) if not i.verb.startswith(_ELSEWHERE)]
+                pending = [i for i in await self._store.intents.unsettled(site) if not i.verb.startswith(_ELSEWHERE)]
                 pending = await self.presence.mine(pending)
                 if not pending:
                     return
@@ -237,7 +242,7 @@ class Watch:
         """One look at everything open; returns how many ended. One that fails does not keep the others waiting."""
         if not self._sites.usable(site):
             raise SiteUnreachable(site, "down")
-        known = [i for i in pending if i.resource_id]
+        known = [i for i in pending if i.resource_id and i.state not in _NOT_THERE]
         servers = [i for i in known if i.verb.startswith("server.")]
         seen: dict[str, str] = {}
         if len(servers) > 2:
@@ -258,6 +263,11 @@ class Watch:
         kind, verb = intent.verb.split(".", 1)
         if intent.resource_id is None:
             return await self._settle(intent, kind)
+        if intent.state == building.LATER:
+            return await self._withdraw(intent)
+        if intent.state in _NOT_THERE:
+            await self.building.step(intent, self._stamped)
+            return 0
         if kind not in _PATHS:
             return await self._end(intent)
         status = seen.get(intent.resource_id) or await self._status(kind, intent.site, intent.resource_id)
@@ -271,7 +281,7 @@ class Watch:
         self._doubt.discard(intent.id)
         ended = await self._created(intent, kind, status) if verb == "create" else 0
         # A delete that failed at the site: the thing is still there and still counted; the client sees its state.
-        if not ended and ((verb != "create" and status.startswith("error")) or self._clock() - intent.created > GIVEN_UP):
+        if not ended and ((verb != "create" and status.startswith("error")) or self._clock() - intent.updated > GIVEN_UP):
             ended = await self._end(intent)
         return ended
 
@@ -287,6 +297,19 @@ class Watch:
             path = f"{_PATHS[kind][1]}/{intent.resource_id}/metadata/{STAMP_KEY}"
             (await self._south.call(intent.site, "volume", "DELETE", path, version="3.0", timeout=10)).expect(200, 404)
         return await self._end(intent)
+
+    async def _withdraw(self, intent: Intent) -> int:
+        """A delete whose server may not have been sent to its site yet, or only now arrives there."""
+        ident = intent.resource_id or ""
+        creates = [i for i in await self._store.intents.by_resource(ident) if i.verb == "server.create"]
+        if any([await self.building.withdraw(i) for i in creates]):
+            await self._gone("server", ident)
+            return 1
+        if not any(i.state in _NOT_THERE for i in creates):
+            path = f"/servers/{await self._store.pairs.at('server', ident, intent.site)}"
+            (await self._south.call(intent.site, "compute", "DELETE", path, timeout=10)).expect(204, 404)
+            await self._store.intents.update(intent.id, state="sent")
+        return 0
 
     async def _end(self, intent: Intent) -> int:
         await self._store.intents.close(intent.id)
@@ -320,7 +343,7 @@ class Watch:
         kind = intent.verb.split(".")[0]
         service, path = _PATHS[kind]
         if kind == "server":
-            params = [("all_tenants", "1"), ("tags", f"cascade.{intent.id}")]
+            params = [("all_tenants", "1"), ("tags", building.stamp(intent))]
             version = "2.52"
         else:
             params, version = [("all_tenants", "1"), ("metadata", f"{{'cascade': '{intent.id}'}}")], "3.60"
@@ -330,8 +353,9 @@ class Watch:
     async def _status(self, kind: str, site: str, ident: str) -> str:
         """``gone``, or the thing's status in lower case."""
         service, path = _PATHS[kind]
+        there = await self._store.pairs.at(kind, ident, site)
         reply = await self._south.call(
-            site, service, "GET", f"{path}/{ident}", version="2.52" if service == "compute" else "3.60", timeout=10
+            site, service, "GET", f"{path}/{there}", version="2.52" if service == "compute" else "3.60", timeout=10
         )
         if reply.status == 404:
             return "gone"
@@ -343,16 +367,18 @@ class Watch:
         params = [("all_tenants", "1"), ("changes-since", stamp), ("limit", "1000")]
         reply = await self._south.call(site, "compute", "GET", "/servers/detail", params=params, version="2.52", timeout=10)
         rows = reply.expect(200).json()["servers"]
-        return {r["id"]: "gone" if r["status"] == "DELETED" else r["status"].lower() for r in rows}
+        pairs = await self._store.pairs.to_hub(site, [r["id"] for r in rows])
+        north = {r["id"]: pairs[r["id"]].hub_id if r["id"] in pairs else r["id"] for r in rows}
+        return {north[r["id"]]: "gone" if r["status"] == "DELETED" else r["status"].lower() for r in rows}
 
     async def _gone(self, kind: str, ident: str) -> None:
         """The end of a thing: its ports, its place in the ledger and the index, its intents."""
         intents = await self._store.intents.by_resource(ident)
         if kind == "server":
-            await self._ports.release(ident, keep=None)
-            for intent in intents:
-                if intent.verb == "server.create":  # gone before its ports had its id
+            for intent in intents:  # before the server's own: a port that gets its id meanwhile is then found there
+                if intent.verb == "server.create":
                     await self._ports.release(intent.id, keep=set(intent.body.get("user_ports", ())))
+            await self._ports.release(ident, keep=None)
         await self._store.ledger.release(ident)
         await self._store.index.tombstone(kind, ident)
         for intent in intents:

@@ -54,6 +54,8 @@ class WorkQueue(Generic[K]):
         self._again: dict[K, float] = {}
         """Keys added while they run, and when to run them again."""
         self._failures: dict[K, int] = {}
+        self._settling: dict[K, list[asyncio.Future[None]]] = {}
+        """Who waits for the end of a key's next run."""
         self._order = itertools.count()
         self._wake = asyncio.Event()
         telemetry.QUEUED.labels(name).set_function(lambda: float(len(self)))
@@ -84,6 +86,15 @@ class WorkQueue(Generic[K]):
     def failures(self, key: K) -> int:
         """How often in a row the key has failed."""
         return self._failures.get(key, 0)
+
+    async def settled(self, key: K, seconds: float) -> bool:
+        """Wait for the look under way or due at ``key``; False if it did not end well within that time."""
+        if key not in self._running and key not in self._due:
+            return key not in self._failures
+        end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._settling.setdefault(key, []).append(end)
+        await asyncio.wait([end], timeout=seconds)
+        return end.done() and key not in self._failures
 
     def __len__(self) -> int:
         """Keys waiting or running."""
@@ -151,6 +162,10 @@ class WorkQueue(Generic[K]):
             self._failed(key, error)
         if again is not None:
             self.add(key, max(0.0, again - self._clock()))
+        else:
+            for end in self._settling.pop(key, ()):
+                if not end.done():
+                    end.set_result(None)
         self._wake.set()
 
     def _failed(self, key: K, error: BaseException) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -47,6 +47,8 @@ FIELDS: Mapping[str, Fields] = {
     "network": Fields(zones=_ZONES, hosts=frozenset({"binding:host_id", "host"})),
 }  # fmt: skip
 _NONE = Fields()
+_SPECIAL = OPAQUE | {"tags", "metadata", "href"}
+_NESTED = (dict, list, tuple)
 
 
 def north_zone(site: Site, zone: str) -> str:
@@ -144,14 +146,32 @@ class _Side:
     number: Callable[[int], int]
     ints: frozenset[str]
     text: Callable[[str], str] = _same
+    """Of strings with a slash alone: there is no URL without."""
     href: Callable[[str], str] = _same
     unstamp: bool = False
+    special: frozenset[str] = field(init=False)
+    """Keys whose values are more than what they look like."""
+
+    def __post_init__(self) -> None:
+        named = _SPECIAL | self.fields.zones | self.fields.hosts | self.ints
+        object.__setattr__(self, "special", named)
 
     def walk(self, doc: Any, deeper: int) -> Any:
+        """A copy. Every value of every row of every list comes by here: most are passed on without a call."""
         if isinstance(doc, str):
-            return self.text(doc)
+            return self.text(doc) if "/" in doc else doc
         if deeper and isinstance(doc, dict):
-            return {key: self._value(key, value, deeper - 1) for key, value in doc.items()}
+            out = {}
+            for key, value in doc.items():
+                if key in self.special:
+                    out[key] = self._value(key, value, deeper - 1)
+                elif isinstance(value, str):
+                    out[key] = self.text(value) if "/" in value else value
+                elif isinstance(value, _NESTED):
+                    out[key] = self.walk(value, deeper - 1)
+                else:
+                    out[key] = value
+            return out
         if deeper and isinstance(doc, list | tuple):
             return [self.walk(value, deeper - 1) for value in doc]
         return doc

@@ -23,8 +23,9 @@ from cascade.routing.streams import MAX_PAGE, Ask, Index, Listing, North, Reader
 
 __all__ = ["MAX_PAGE", "Ask", "Index", "Listing", "North", "Page", "Row", "UnknownMarker", "links_key", "next_href", "page"]
 
-_BUDGET = 8 * MAX_PAGE
-"""Rows asked for at once over all sites, so that memory does not grow with their number."""
+_BUDGET, _LEAST = 2 * MAX_PAGE, 20
+"""Rows asked for at once over all sites, and of one of them: neither memory nor work grows with the number of sites. A site
+that has more of the page than its part is asked again, for twice as many each time."""
 
 
 @dataclass(kw_only=True)
@@ -107,7 +108,7 @@ async def _merged(
     reduced = has_detail(what.collection) and not what.path.endswith("/detail")
     if reduced:
         reader.path += "/detail"  # the sort values are only there
-    chunk = limit + offset if (limit + offset) * len(sites) <= _BUDGET else max(50, _BUDGET // len(sites))
+    chunk = limit + offset if (limit + offset) * len(sites) <= _BUDGET else max(_LEAST, _BUDGET // len(sites))
     walk = scope(what.project, what.path, what.params)
     marker = what.param("marker")
     known = {} if marker is None else cursors.recall(walk, marker) or {}

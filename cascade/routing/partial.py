@@ -45,6 +45,11 @@ def supported(version: str | None) -> bool:
     return at_least(version, SINCE)
 
 
+def honoured(version: str | None, name: str) -> bool:
+    """Whether Nova heeds this filter of a user who is no administrator."""
+    return any(name in names and at_least(version, since) for since, names in _HONOURED.items())
+
+
 def wanted(version: str | None, params: Iterable[tuple[str, str]], *, is_admin: bool) -> bool:
     """Whether a list of these parameters shows partial records."""
     asked = {k for k, _ in params}
@@ -53,7 +58,7 @@ def wanted(version: str | None, params: Iterable[tuple[str, str]], *, is_admin: 
     asked.discard("all_tenants")
     if is_admin:
         return not asked
-    return not any(asked & names for since, names in _HONOURED.items() if at_least(version, since))
+    return not any(honoured(version, name) for name in asked)
 
 
 def partial_rows(entries: Iterable[Known], *, detail: bool, public: str, limit: int = 1000) -> list[dict[str, Any]]:

@@ -63,4 +63,9 @@ def choose(
 
 def rendezvous(key: str, sites: Collection[str]) -> str:
     """Highest-random-weight hash: each project has one home, and a new site moves only its own share."""
-    return max(sorted(sites), key=lambda s: hashlib.sha256(f"{key}/{s}".encode()).digest())
+    return ranked(key, sites)[0]
+
+
+def ranked(key: str, sites: Collection[str]) -> list[str]:
+    """The sites in the order in which ``rendezvous`` would take them if those before were not there."""
+    return sorted(sites, key=lambda s: (hashlib.sha256(f"{key}/{s}".encode()).digest(), s), reverse=True)

@@ -33,6 +33,7 @@ _BEFORE = r"(?:(?<![0-9A-Za-z_-])|(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrtbf])|(?<=\\u[0-
 _TOKEN = re.compile(_BEFORE + _ID + r"(?![0-9A-Za-z_-])")
 _TOKEN_BYTES = re.compile((_BEFORE + _ID + r"(?![0-9A-Za-z_-])").encode())
 _WHOLE = re.compile(_ID)
+_NESTED = (dict, list, tuple)
 _WORD = frozenset(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_-")
 _GAPS = bytes(c if c in _WORD else 32 for c in range(256))
 
@@ -60,16 +61,19 @@ def tokens(doc: Any, *, opaque: Collection[str] = OPAQUE) -> set[str]:
 
 
 def _collect(doc: Any, opaque: Collection[str], found: set[str], deeper: int) -> None:
+    """Every value of every row of every list comes by here: what is short or no text is passed over without a call."""
     if isinstance(doc, str):
         if len(doc) >= 32:
             found |= tokens_text(doc)
     elif deeper and isinstance(doc, dict):
         for key, value in doc.items():
-            if key in opaque:
-                continue
-            if len(key) in (32, 36) and _WHOLE.fullmatch(key):
+            if len(key) in (32, 36) and key not in opaque and _WHOLE.fullmatch(key):
                 found.add(key)
-            _collect(value, opaque, found, deeper - 1)
+            if isinstance(value, str):
+                if len(value) >= 32 and key not in opaque:
+                    found |= tokens_text(value)
+            elif isinstance(value, _NESTED) and value and key not in opaque:
+                _collect(value, opaque, found, deeper - 1)
     elif deeper and isinstance(doc, list | tuple):
         for value in doc:
             _collect(value, opaque, found, deeper - 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import ssl
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -33,6 +34,7 @@ TYPES: Mapping[str, tuple[str, ...]] = {
     "identity": ("identity",),
     "placement": ("placement",),
     "metric": ("metric",),
+    "orchestration": ("orchestration",),
 }
 """Our service names -> catalogue types, the preferred first."""
 
@@ -72,6 +74,7 @@ class Clouds:
         self._places: dict[str, Place] = {}
         self._refused: dict[str, _Refusal] = {}
         self._config: tuple[int, OpenStackConfig] | None = None
+        self._loading = threading.Lock()
 
     async def token(self, cloud: str, target: str) -> Token:
         """The service account's token. Raises SiteError, naming ``target``: no such entry, refused, no answer."""
@@ -150,15 +153,17 @@ class Clouds:
         return token, Place(endpoints=endpoints(region, access.service_catalog.catalog), tls=_tls(verify, cert))
 
     def _load(self) -> OpenStackConfig:
-        stamp = self._file.stat().st_mtime_ns
-        if self._config is None or self._config[0] != stamp:
-            secure = self._file.with_name("secure.yaml")
-            # OS_* variables of whoever started us are not a part of the configuration.
-            config = OpenStackConfig(
-                config_files=[str(self._file)], secure_files=[str(secure)], vendor_files=[], load_envvars=False, app_name="cascade"
-            )
-            self._config = (stamp, config)
-        return self._config[1]
+        with self._loading:  # at a start every site's login comes by at once, and parsing takes longer the more sites there are
+            stamp = self._file.stat().st_mtime_ns
+            if self._config is None or self._config[0] != stamp:
+                secure = self._file.with_name("secure.yaml")
+                # OS_* variables of whoever started us are not a part of the configuration.
+                config = OpenStackConfig(
+                    config_files=[str(self._file)], secure_files=[str(secure)], vendor_files=[], load_envvars=False,
+                    app_name="cascade",
+                )  # fmt: skip
+                self._config = (stamp, config)
+            return self._config[1]
 
 
 def endpoints(region: Any, catalog: Iterable[Mapping[str, Any]]) -> dict[str, str]:

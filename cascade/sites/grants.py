@@ -6,11 +6,10 @@ It has no life of its own; the site judges its token at each use, with its own e
 
 from __future__ import annotations
 
-import base64
-import hmac
-
 import msgspec
-from cryptography.fernet import Fernet, InvalidToken
+from cryptography.fernet import InvalidToken
+
+from cascade.sites.secrets import box
 
 _LONGEST = 4096
 """Characters; nothing longer was made here."""
@@ -32,7 +31,7 @@ class Grants:
     """Seals and opens them with a key derived from the master key."""
 
     def __init__(self, master_key: bytes) -> None:
-        self._box = Fernet(base64.urlsafe_b64encode(hmac.digest(master_key, b"console grants", "sha256")))
+        self._box = box(master_key, "console grants")
 
     def seal(self, grant: Grant) -> str:
         """A grant as text that can stand in a URL: letters, digits, ``-`` and ``_``."""

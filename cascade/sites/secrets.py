@@ -1,4 +1,4 @@
-"""Secrets of shadow users: derived from the master key whenever they are needed, stored nowhere. Pure."""
+"""What is derived from the master key whenever it is needed, and stored nowhere: secrets of shadow users, keys of seals. Pure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Iterable
+
+from cryptography.fernet import Fernet
 
 VERSION = 1
 """Of the passwords. Changing it (or the master key) makes the next login set every password anew."""
@@ -30,6 +32,11 @@ class Secrets:
     def _derive(self, *parts: str) -> str:
         message = b"".join(len(p.encode()).to_bytes(4, "big") + p.encode() for p in parts)
         return base64.urlsafe_b64encode(hmac.digest(self._key, message, "sha256")).decode().rstrip("=")
+
+
+def box(master_key: bytes, purpose: str) -> Fernet:
+    """What seals things of one purpose, for any process with the master key to open."""
+    return Fernet(base64.urlsafe_b64encode(hmac.digest(master_key, purpose.encode(), "sha256")))
 
 
 def roles_hash(roles: Iterable[str]) -> str:

@@ -1,7 +1,8 @@
 """Acting at a mapped site for a north caller, with exactly the roles of his token (R5.1), as the site understands them.
 
-Roles belong to the token, not to the user: for each role set the shadow user holds an application credential with
-just these roles. The shadow user himself, who has the union of all sets seen, signs in only to make credentials.
+Roles belong to the token, not to the user: the shadow user has the union of all sets seen. While that is just the
+caller's set he signs in himself: services may exchange such a token, as Cinder does before it detaches a volume. Beside
+other sets he holds an application credential per set, with just its roles.
 """
 
 from __future__ import annotations
@@ -129,11 +130,13 @@ class Shadow:
             raise SiteTimeout(site, "no token for the caller within the deadline") from e
 
     async def _try(self, key: Key) -> Token:
-        """Sign in with the role set's credential; make it, or its next version, where there is none that works."""
+        """Sign in as the user, else with the role set's credential; make it, or its next version, where none works."""
         site, user_id, project_id, roles = key
         project = await self._directory.project(site, project_id)
         user = await self._directory.user(site, user_id)
         known = await self._store.roles.get(site, user_id, project_id, roles)
+        if known is None and (token := await self._himself(key, project, user)) is not None:
+            return token
         version = known.version if known is not None else 1
         credential = known.app_cred_id if known is not None else None
         for _ in range(_TRIES):
@@ -149,9 +152,7 @@ class Shadow:
             reply = await self._authenticate(site, {"identity": method})
             if reply.status == 201:
                 token, granted = self._token(site, reply)
-                # The site's own implied roles come with any token there; anything beyond them is not the caller's.
-                more = granted - await self._directory.implied(site, roles)
-                if not more and granted >= set(roles) and token.project_id == project:
+                if await self._exact(key, granted) and token.project_id == project:
                     return token
                 log.warning("a token with other roles than asked for is not used", site=site, asked=roles, got=sorted(granted))
             elif reply.status in (401, 404):
@@ -162,12 +163,34 @@ class Shadow:
             credential, version = None, version + 1
         raise BadReply(site, f"no application credential with roles {list(roles)} works as soon as it is made")
 
-    async def _make_credential(self, key: Key, project: str, user: str, version: int) -> str:
-        """An application credential with exactly these roles; an equal one made before (its name says so) is used again."""
-        site, user_id, project_id, roles = key
+    async def _himself(self, key: Key, project: str, user: str) -> Token | None:
+        """The shadow user's own token, if its roles are the caller's. Raises _Gone."""
+        site, user_id, _project_id, roles = key
+        with contextlib.suppress(_Gone):  # no role in the project yet: what else is missing is seen by the grant
+            token, granted = await self._password_token(site, user_id, user, project)
+            if granted >= set(roles):
+                return token if await self._exact(key, granted) else None
+        await self._grant(key, project, user)
+        token, granted = await self._password_token(site, user_id, user, project)
+        return token if await self._exact(key, granted) else None
+
+    async def _exact(self, key: Key, granted: set[str]) -> bool:
+        """The site's own implied roles come with any token there; anything beyond them is not the caller's."""
+        site, _user, _project, roles = key
+        return granted >= set(roles) and not granted - await self._directory.implied(site, roles)
+
+    async def _grant(self, key: Key, project: str, user: str) -> dict[str, str]:
+        """The shadow user has the caller's roles too: name -> the site's id. Raises _Gone."""
+        site, _user, _project, roles = key
         ids = await self._directory.known_roles(site, roles)
         if set(ids) != set(roles) or not await self._directory.grant(site, project, user, ids.values()):
             raise _Gone
+        return dict(ids)
+
+    async def _make_credential(self, key: Key, project: str, user: str, version: int) -> str:
+        """An application credential with exactly these roles; an equal one made before (its name says so) is used again."""
+        site, user_id, project_id, roles = key
+        ids = await self._grant(key, project, user)
         name = f"cascade-{project_id}-{roles_hash(roles)}-v{version}"
         path = f"/v3/users/{user}/application_credentials"
         body = {
@@ -178,7 +201,7 @@ class Shadow:
             # Keystone revokes what was issued in or before the very second in which a password changed or a role was
             # taken away: a fresh token may be dead already, and one of the next second lives.
             await asyncio.sleep(pause)
-            headers = {"x-auth-token": (await self._password_token(site, user_id, user, project)).value}
+            headers = {"x-auth-token": (await self._password_token(site, user_id, user, project))[0].value}
             reply = await self._calls.anonymous(
                 site, "identity", "POST", path, headers=headers, json={"application_credential": body}
             )
@@ -193,7 +216,7 @@ class Shadow:
                     return str(row["id"])
         raise BadReply(site, f"application credential refused: {reply.status} {reply.body[:200]!r}")
 
-    async def _password_token(self, site: str, user_id: str, user: str, project: str) -> Token:
+    async def _password_token(self, site: str, user_id: str, user: str, project: str) -> tuple[Token, set[str]]:
         who = {"id": user, "password": self._secrets.password(site, user_id)}
         identity = {"methods": ["password"], "password": {"user": who}}
         scope = {"project": {"id": project}}
@@ -201,12 +224,13 @@ class Shadow:
         if reply.status == 401:  # the master key was changed, or somebody at the site set another password
             if not await self._directory.reset_password(site, user_id, user):
                 raise _Gone
+            await asyncio.sleep(_SECOND)
             reply = await self._authenticate(site, {"identity": identity, "scope": scope})
         if reply.status in (401, 404):
             raise _Gone
         if reply.status != 201:
             raise BadReply(site, f"login of a shadow user answered {reply.status}")
-        return self._token(site, reply)[0]
+        return self._token(site, reply)
 
     async def _delete_credential(self, site: str, user: str, credential: str) -> None:
         """By the site's account; that it is gone already is the usual case."""

@@ -18,6 +18,7 @@ from cascade.model.errors import BadReply, SiteTimeout, SiteUnreachable
 from cascade.model.reply import Reply
 from cascade.model.site import HUB
 from cascade.sites import versions
+from cascade.sites.buildrequest import Seals
 from cascade.sites.clouds import Clouds, Place
 from cascade.sites.grants import Grants
 from cascade.sites.limits import Limits
@@ -61,6 +62,7 @@ class South:
         self._transport = Transport(self._limits, sites.health)
         self._tunnels = Tunnels(self._limits)
         self.grants = Grants(master_key)
+        self.seals = Seals(master_key)
         self.shadow = Shadow(self, sites, store, master_key=master_key, limits=self._limits, clock=clock)
 
     def start(self) -> None:
@@ -198,6 +200,10 @@ class South:
         """Service -> its URL in the target's catalogue, for rewriting links; empty until the target was first reached."""
         place = self._clouds.known_place(self._cloud(target))
         return dict(place.endpoints) if place else {}
+
+    async def offers(self, target: str, service: str) -> bool:
+        """Whether the target's catalogue has such a service. Raises SiteError where it cannot be reached for the first time."""
+        return service in (await self._place(target)).endpoints
 
     async def project_id(self, target: str, caller: Caller | None) -> str | None:
         """The project a call there acts in: the caller's own, his shadow project, or the service account's."""

@@ -33,6 +33,8 @@ _OURS = frozenset({
     "accept-encoding", "cookie", "proxy-authorization", "x-service-token", "x-openstack-request-id", "user-agent",
 })  # fmt: skip
 _UNSENDABLE = "The request holds a header or an address that cannot be sent."
+_LONGEST = 20_000
+"""Bytes of an address: above what any client may ask us for, below what a service's web server takes."""
 _GATEWAY = frozenset({502, 503, 504})
 _READS = frozenset({"GET", "HEAD"})
 
@@ -285,10 +287,14 @@ def _url(url: str, params: Params | None) -> URL:
     host, slash, tail = rest.partition("/")
     if ".." in tail.split("/"):
         raise Fault(400, "The path is not valid.")
-    more = urlencode(list(params.items()) if isinstance(params, Mapping) else list(params or ()), quote_via=quote)
+    pairs = list(params.items()) if isinstance(params, Mapping) else list(params or ())
+    more = urlencode(pairs, quote_via=quote, errors="surrogateescape")
     query = "&".join(q for q in (query, more) if q)
     text = f"{scheme}://{host}{slash}{quote(tail, safe=_SAFE)}"
-    return URL(f"{text}?{quote(query, safe=_SAFE + '?')}" if query else text, encoded=True)
+    whole = f"{text}?{quote(query, safe=_SAFE + '?')}" if query else text
+    if len(whole) > _LONGEST:
+        raise Fault(400, _UNSENDABLE)
+    return URL(whole, encoded=True)
 
 
 def _headers(headers: Mapping[str, str]) -> dict[str, str]:

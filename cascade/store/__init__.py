@@ -14,10 +14,10 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cascade.store.docs import Docs
-from cascade.store.index import Index
-from cascade.store.intents import Intent, Intents, insert
+from cascade.store.index import Index, IndexEntry, add
+from cascade.store.intents import Intent, Intents, advance, insert
 from cascade.store.leases import Leases
-from cascade.store.ledger import Ledger, known, take
+from cascade.store.ledger import Ledger, give, known, take
 from cascade.store.pairs import Pairs
 from cascade.store.roles import Roles
 from cascade.store.session import Session
@@ -88,3 +88,21 @@ class Store:
         await known(self._session, project_id)
         await self._session.write(work)
         return intent
+
+    async def promise(self, intent: Intent, state: str, ident: str, body: Mapping[str, Any]) -> None:
+        """A create is accepted before its site knows of it: intent, index and ledger under the id ``ident``, in one transaction.
+
+        Raises Conflict where the intent is not this process' any more.
+        """
+        kind = intent.verb.partition(".")[0]
+        entry = IndexEntry(
+            kind=kind, id=ident, site=intent.site, project_id=intent.project_id, user_id=intent.user_id,
+            created=float(int(intent.created)),  # as the API shows it: it is a place in lists
+        )  # fmt: skip
+
+        async def work(c: AsyncConnection) -> None:
+            await advance(c, intent.id, self.owner, state=state, resource_id=ident, body=dict(body))
+            await add(c, [entry])
+            await give(c, intent.id, ident)
+
+        await self._session.write(work)

@@ -45,7 +45,7 @@ class Index:
         async def work(c: AsyncConnection) -> int:
             new = 0
             for at in range(0, len(entries), 200):
-                new += await _insert(c, entries[at : at + 200])
+                new += await add(c, entries[at : at + 200])
             return new
 
         return await self._s.write(work)
@@ -63,6 +63,23 @@ class Index:
             return {r[0] for r in await c.execute(select(T.c.id).where(T.c.kind == kind, T.c.id.in_(ids)))}
 
         return set(ids) - await self._s.read(work) if ids else set()
+
+    async def among(self, kind: str, ids: Sequence[str], site: str) -> list[IndexEntry]:
+        """The live rows of ``ids`` that are at ``site``."""
+        found: list[IndexEntry] = []
+        for at in range(0, len(ids), 200):
+            where = and_(T.c.kind == kind, T.c.id.in_(ids[at : at + 200]), T.c.site == site, T.c.deleted.is_(None))
+            found += await self._rows(select(T).where(where))
+        return found
+
+    async def between(self, kind: str, site: str, oldest: float | None, newest: float | None, limit: int) -> list[IndexEntry]:
+        """Live rows made from ``oldest`` to ``newest``, both included; None: without an end."""
+        q = select(T).where(T.c.kind == kind, T.c.site == site, T.c.deleted.is_(None), T.c.created.is_not(None))
+        if oldest is not None:
+            q = q.where(T.c.created >= oldest)
+        if newest is not None:
+            q = q.where(T.c.created <= newest)
+        return await self._rows(q.order_by(T.c.created.desc(), T.c.id).limit(limit))
 
     async def find(self, id: str) -> IndexEntry | None:
         """A live row of any kind."""
@@ -183,7 +200,8 @@ class Index:
         return await self._s.read(work)
 
 
-async def _insert(c: AsyncConnection, entries: Sequence[IndexEntry]) -> int:
+async def add(c: AsyncConnection, entries: Sequence[IndexEntry]) -> int:
+    """Within somebody's transaction; returns how many were new."""
     ids = [e.id for e in entries]
     have = {(r.kind, r.id) for r in await c.execute(select(T.c.kind, T.c.id).where(T.c.id.in_(ids)))}
     fresh = list({(e.kind, e.id): e for e in entries if (e.kind, e.id) not in have}.values())

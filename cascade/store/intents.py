@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from cascade.model.errors import Conflict
 from cascade.store.schema import intents as T
 from cascade.store.session import Session
+
+FAILED = "failed"
+"""State of one that ended badly and is kept because what it stands for is still shown; nothing is left to do."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,11 +56,12 @@ class Intents:
         request_id: str,
         body: Mapping[str, Any],
         resource_id: str | None = None,
+        state: str = "new",
     ) -> Intent:
         """A value not yet stored."""
         now = time.time()
         return Intent(
-            id=uuid.uuid4().hex, verb=verb, state="new", site=site, project_id=project_id, user_id=user_id, resource_id=resource_id,
+            id=uuid.uuid4().hex, verb=verb, state=state, site=site, project_id=project_id, user_id=user_id, resource_id=resource_id,
             request_id=request_id, body=dict(body), created=now, updated=now, owner=self._owner, epoch=1, until=0.0, error=None,
         )  # fmt: skip
 
@@ -71,11 +75,13 @@ class Intents:
         request_id: str,
         body: Mapping[str, Any],
         resource_id: str | None = None,
+        state: str = "new",
     ) -> Intent:
         """Store a new one."""
         intent = self.new(
-            verb, site=site, project_id=project_id, user_id=user_id, request_id=request_id, body=body, resource_id=resource_id
-        )
+            verb, site=site, project_id=project_id, user_id=user_id, request_id=request_id, body=body, resource_id=resource_id,
+            state=state,
+        )  # fmt: skip
 
         async def work(c: AsyncConnection) -> None:
             await insert(c, intent)
@@ -111,13 +117,22 @@ class Intents:
     async def advance(self, id: str, state: str) -> None:
         """The step before something outside is done in its name. Raises Conflict where it is not this process' any more."""
 
-        async def work(c: AsyncConnection) -> bool:
-            mine = (T.c.id == id, T.c.owner == self._owner)
-            done = await c.execute(update(T).where(*mine).values(state=state, updated=time.time()))
-            return bool(done.rowcount)
+        async def work(c: AsyncConnection) -> None:
+            await advance(c, id, self._owner, state=state)
 
-        if not await self._s.write(work):
-            raise Conflict(f"intent {id} was taken over or is closed")
+        await self._s.write(work)
+
+    async def swap(self, id: str, old: Collection[str], new: str, *, mine: bool = True, **values: Any) -> bool:
+        """From one of the ``old`` states to ``new``, with other columns' ``values``; False where another was faster.
+
+        ``mine``: only as the process that sees to it.
+        """
+
+        async def work(c: AsyncConnection) -> bool:
+            q = update(T).where(T.c.id == id, T.c.state.in_(old)).values(state=new, updated=time.time(), **values)
+            return bool((await c.execute(q.where(T.c.owner == self._owner) if mine else q)).rowcount)
+
+        return await self._s.write(work)
 
     async def close(self, id: str) -> None:
         """Ended; idempotent."""
@@ -129,10 +144,10 @@ class Intents:
 
     async def get(self, id: str) -> Intent:
         """One; raises Conflict if it was closed."""
-        rows = await self._rows(select(T).where(T.c.id == id))
-        if not rows:
+        found = await self.find(id)
+        if found is None:
             raise Conflict(f"intent {id} is closed")
-        return rows[0]
+        return found
 
     async def pending(self, site: str | None = None, verb: str | None = None) -> list[Intent]:
         """Open ones, oldest first."""
@@ -143,15 +158,28 @@ class Intents:
             q = q.where(T.c.verb == verb)
         return await self._rows(q.order_by(T.c.created).limit(10_000))
 
+    async def unsettled(self, site: str) -> list[Intent]:
+        """What is still to be done at a site, oldest first."""
+        return await self._rows(select(T).where(T.c.site == site, T.c.state != FAILED).order_by(T.c.created).limit(10_000))
+
+    async def find(self, id: str) -> Intent | None:
+        """One, if it is open."""
+        return next(iter(await self._rows(select(T).where(T.c.id == id))), None)
+
+    async def in_state(self, verb: str, states: Collection[str], project_id: str | None) -> list[Intent]:
+        """Open ones of a verb in some states, of one project (None: of all)."""
+        q = select(T).where(T.c.verb == verb, T.c.state.in_(states))
+        return await self._rows(q if project_id is None else q.where(T.c.project_id == project_id))
+
     async def by_resource(self, resource_id: str) -> list[Intent]:
         """Open ones about a thing."""
         return await self._rows(select(T).where(T.c.resource_id == resource_id).order_by(T.c.created))
 
     async def owners(self) -> set[tuple[str, str]]:
-        """(process, site) of everything open."""
+        """(process, site) of everything there is something left to do for."""
 
         async def work(c: AsyncConnection) -> set[tuple[str, str]]:
-            return {(r.owner, r.site) for r in await c.execute(select(T.c.owner, T.c.site).distinct())}
+            return {(r.owner, r.site) for r in await c.execute(select(T.c.owner, T.c.site).where(T.c.state != FAILED).distinct())}
 
         return await self._s.read(work)
 
@@ -176,3 +204,10 @@ class Intents:
 async def insert(c: AsyncConnection, intent: Intent) -> None:
     """Within somebody's transaction."""
     await c.execute(T.insert().values(**{f: getattr(intent, f) for f in Intent.__slots__}))
+
+
+async def advance(c: AsyncConnection, id: str, owner: str, **values: Any) -> None:
+    """Within somebody's transaction: change an intent that is ``owner``'s. Raises Conflict where it is not."""
+    done = await c.execute(update(T).where(T.c.id == id, T.c.owner == owner).values(updated=time.time(), **values))
+    if not done.rowcount:
+        raise Conflict(f"intent {id} was taken over or is closed")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 
 from sqlalchemy import delete, func, select, update
@@ -36,22 +36,31 @@ class Ledger:
         (thing,) = things
 
         async def work(c: AsyncConnection) -> None:
-            have = {r.resource for r in await c.execute(select(T.c.resource).where(T.c.holder == thing))}
-            if have:
-                await c.execute(delete(T).where(T.c.holder == holder))
-            else:
-                await c.execute(update(T).where(T.c.holder == holder).values(holder=thing))
+            await give(c, holder, thing)
 
         await self._s.write(work)
 
     async def put(self, holder: str, project_id: str, user_id: str, amounts: Mapping[str, int]) -> None:
-        """What a thing is known to use, no question asked (rebuild, repair)."""
+        """What a thing is known to use, no question asked (repair)."""
+        await self.put_many([(holder, project_id, user_id, amounts)])
+
+    async def put_many(self, held: Sequence[tuple[str, str, str, Mapping[str, int]]]) -> None:
+        """The same for many things in one transaction (rebuild): (holder, project, user, amounts). The last of a holder counts."""
+        held = list({h[0]: h for h in held}.values())
+        rows = [
+            {"holder": holder, "resource": resource, "project_id": project, "user_id": user, "amount": amount}
+            for holder, project, user, amounts in held
+            for resource, amount in amounts.items()
+        ]
 
         async def work(c: AsyncConnection) -> None:
-            await c.execute(delete(T).where(T.c.holder == holder))
-            await _add(c, holder, project_id, user_id, amounts)
+            for at in range(0, len(held), 200):
+                await c.execute(delete(T).where(T.c.holder.in_([h[0] for h in held[at : at + 200]])))
+            if rows:
+                await c.execute(T.insert(), rows)
 
-        await known(self._s, project_id)
+        for project in sorted({h[1] for h in held}):
+            await known(self._s, project)
         await self._s.write(work)
 
     async def change(self, holder: str, amounts: Mapping[str, int], limits: Mapping[str, int]) -> None:
@@ -125,6 +134,15 @@ async def take(
     if user_limits:
         await _check(c, project, amounts, user_limits, user)
     await _add(c, holder, project, user, amounts)
+
+
+async def give(c: AsyncConnection, holder: str, thing: str) -> None:
+    """Within somebody's transaction: from a holder to a thing, unless the thing is counted already."""
+    have = {r.resource for r in await c.execute(select(T.c.resource).where(T.c.holder == thing))}
+    if have:
+        await c.execute(delete(T).where(T.c.holder == holder))
+    else:
+        await c.execute(update(T).where(T.c.holder == holder).values(holder=thing))
 
 
 async def known(session: Session, project: str) -> None:

@@ -46,6 +46,11 @@ class Pairs:
         known = self._site.get((site, site_id))
         return known or self._first(await self._rows(and_(T.c.site == site, T.c.site_id == site_id)))
 
+    async def at(self, kind: str, hub_id: str, site: str) -> str:
+        """The id a zonal thing has at its site: its own, unless a pair says otherwise."""
+        pair = await self.get(kind, hub_id, site)
+        return hub_id if pair is None else pair.site_id
+
     async def put(self, pair: Pair) -> None:
         """Idempotent. Raises Conflict where either side is paired with something else already."""
 

@@ -64,6 +64,15 @@ class Roles:
 
         await self._s.write(work)
 
+    async def forget(self, site: str, *, user_id: str | None = None, project_id: str | None = None) -> None:
+        """Forget all of a user or a project that is gone from the site."""
+        whose = T.c.user_id == user_id if user_id is not None else T.c.project_id == project_id
+
+        async def work(c: AsyncConnection) -> None:
+            await c.execute(delete(T).where(T.c.site == site, whose))
+
+        await self._s.write(work)
+
 
 def _hash(roles: tuple[str, ...]) -> str:
     return hashlib.sha256("\n".join(sorted(roles)).encode()).hexdigest()

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from cascade.model.errors import Conflict, StoreError
+from cascade.store.reader import Reader
 
 T = TypeVar("T")
 TRIES = 8
@@ -25,9 +26,10 @@ class Session:
         self.sqlite = url.startswith("sqlite")
         self.engine: AsyncEngine = create_async_engine(url, **({} if self.sqlite else {"pool_size": 10, "pool_pre_ping": True}))
         self._turn = asyncio.Lock()
-        if self.sqlite:
-            event.listen(self.engine.sync_engine, "connect", _pragmas)
-            event.listen(self.engine.sync_engine, "begin", _immediate)
+        self._reader = Reader(url) if self.sqlite else None
+        for engine in (self.engine.sync_engine, self._reader.engine) if self._reader is not None else ():
+            event.listen(engine, "connect", _pragmas)
+            event.listen(engine, "begin", _immediate)
 
     async def write(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """``work`` in one transaction; tried again on serialisation failures, so it must have no other effects.
@@ -54,8 +56,10 @@ class Session:
         raise AssertionError("unreachable")
 
     async def read(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        """``work`` on a connection that writes nothing. Raises StoreError where the database fails."""
+        """``work`` on a connection that writes nothing; it waits for no more than its statements. Raises StoreError."""
         try:
+            if self._reader is not None:
+                return await self._reader.read(work)
             async with self.engine.connect() as c:
                 return await work(c)
         except (SQLAlchemyError, OSError) as e:
@@ -63,6 +67,8 @@ class Session:
 
     async def close(self) -> None:
         """End all connections."""
+        if self._reader is not None:
+            await self._reader.close()
         await self.engine.dispose()
 
 

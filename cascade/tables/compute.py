@@ -21,6 +21,8 @@ ROWS: tuple[Row, ...] = (
     Row(pattern="/servers/{id}/os-security-groups", kind=Kind.ZONAL, resource="server", methods=_GET),
     Row(pattern="/servers/{id}/tags", kind=Kind.ZONAL, resource="server", methods=frozenset({"PUT", "DELETE"}),
         handler="server_tags"),
+    Row(pattern="/servers/{id}/os-instance-actions{rest:*}", kind=Kind.ZONAL, resource="server", methods=_GET,
+        handler="instance_actions"),
     Row(pattern="/servers/{id}", kind=Kind.ZONAL, resource="server"),
     Row(pattern="/servers/{id}/{rest:*}", kind=Kind.ZONAL, resource="server"),
     Row(pattern="/flavors{rest:*}", kind=Kind.REPLICATED, resource="flavor", methods=frozenset({"POST", "PUT", "DELETE"}),
@@ -36,6 +38,9 @@ ROWS: tuple[Row, ...] = (
     Row(pattern="/os-services{rest:*}", kind=Kind.AGGREGATE, handler="services"),
     Row(pattern="/os-instance_usage_audit_log{rest:*}", kind=Kind.AGGREGATE, methods=_GET, handler="audit_log"),
     Row(pattern="/os-hosts{rest:*}", kind=Kind.AGGREGATE, handler="hosts"),
+    Row(pattern="/os-server-external-events", kind=Kind.AGGREGATE, methods=_POST, handler="external_events"),
+    Row(pattern="/os-assisted-volume-snapshots{rest:*}", kind=Kind.AGGREGATE, methods=frozenset({"POST", "DELETE"}),
+        handler="assisted_snapshots"),
     Row(pattern="/os-migrations", kind=Kind.AGGREGATE, methods=_GET, handler="migrations"),
     Row(pattern="/os-aggregates{rest:*}", kind=Kind.REPLICATED, resource="aggregate", handler="aggregates"),
 )  # fmt: skip

@@ -23,6 +23,7 @@ def _zonal(
 ROWS: tuple[Row, ...] = (
     Row(pattern="/volumes/summary", kind=Kind.AGGREGATE, methods=_GET, handler="volume_summary"),
     Row(pattern="/backups/{id}/restore", kind=Kind.ZONAL_CREATE, resource="volume", methods=_POST, handler="backup_restore"),
+    Row(pattern="/backups/import_record", kind=Kind.ZONAL_CREATE, resource="backup", methods=_POST, handler="backup_import"),
     Row(pattern="/groups/action", kind=Kind.ZONAL_CREATE, resource="group", methods=_POST, handler="volume_child_create"),
     *(
         Row(pattern=f"/{path}/{{id}}/accept", kind=Kind.ZONAL, resource="transfer", methods=_POST, handler="transfer_accept")

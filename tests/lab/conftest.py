@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from lab.data import GATEWAY_PORT
 from tests.lab.rest import Cloud
 
 STATE = Path(os.environ.get("CASCADE_LAB_STATE", Path(__file__).parents[2] / ".lab"))
-GATEWAY = int(os.environ.get("CASCADE_LAB_GATEWAY_PORT", "19000"))
+GATEWAY = int(os.environ.get("CASCADE_LAB_GATEWAY_PORT", GATEWAY_PORT))
 
 
 def _up(port: int) -> bool:
@@ -40,8 +41,14 @@ def need_lab(mine: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def clouds() -> dict[str, Cloud]:
-    """Clouds of the lab's clouds.yaml by name, each with a token when first used."""
-    return Cloud.load(STATE / "clouds.yaml")
+    """Clouds of the lab's clouds.yaml by name, each with a token when first used.
+
+    ``CASCADE_LAB_THROUGH``: the URL of another gateway before the same hub and sites, to be tried instead of the lab's.
+    """
+    found = Cloud.load(STATE / "clouds.yaml")
+    if other := os.environ.get("CASCADE_LAB_THROUGH"):
+        found |= {n: c.through(other) for n, c in found.items() if n.startswith("cascade")}
+    return found
 
 
 @pytest.fixture(scope="session")

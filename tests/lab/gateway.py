@@ -18,7 +18,7 @@ listen = 127.0.0.1:{port}
 public_url = http://127.0.0.1:{port}
 log_file = {home}/cascade.log
 [database]
-connection = sqlite+aiosqlite:///{home}/cascade.db
+connection = sqlite+aiosqlite:///{database}
 [hub]
 cloud = hub
 [sites]
@@ -31,12 +31,19 @@ master_key_file = {key}
 class Gateway:
     """Start, kill and restart; ``cloud`` points an account of the lab at it."""
 
-    def __init__(self, home: Path, state: Path, port: int) -> None:
+    def __init__(self, home: Path, state: Path, port: int, *, database: Path | None = None) -> None:
+        """``database``: of the gateway it stands beside; its own by default."""
         self.home, self.state, self.port = home, state, port
         self.url = f"http://127.0.0.1:{port}"
         self.conf = home / "cascade.conf"
         self.conf.write_text(
-            TEMPLATE.format(port=port, home=home, clouds=state / "clouds.yaml", key=next(state.glob("**/master.key")))
+            TEMPLATE.format(
+                port=port,
+                home=home,
+                clouds=state / "clouds.yaml",
+                key=next(state.glob("**/master.key")),
+                database=database or home / "cascade.db",
+            )
         )
         self.process: subprocess.Popen[bytes] | None = None
 

@@ -81,7 +81,11 @@ class Cloud:
         if path == "/v2/images":
             if method == "POST":
                 return self.image_create(doc, project)
-            rows = [i for i in self.images.values() if params["tag"] in i["tags"] and i["status"] != "deleted"]
+            wanted = {k: v for k, v in params.items() if k in ("instance_uuid", "image_type")}
+            rows = [
+                i for i in self.images.values()
+                if params.get("tag") in (None, *i["tags"]) and i["status"] != "deleted" and wanted.items() <= i.items()
+            ]  # fmt: skip
             return 200, {"images": rows}
         _, _, _, ident, *rest = path.split("/")
         image = self.images.get(ident)

@@ -61,3 +61,18 @@ def test_what_is_no_boot(body: Any) -> None:
 )
 def test_volumes_nova_will_make(devices: Any, sizes: list[int]) -> None:
     assert boot(block_device_mapping_v2=devices).new_volumes == sizes
+
+
+@pytest.mark.parametrize(
+    ("asked", "count"),
+    [
+        ({}, (1, 1)),
+        ({"min_count": 2}, (2, 2)),
+        ({"min_count": "2", "max_count": 3}, (2, 3)),
+        ({"max_count": 3}, (1, 3)),
+        ({"min_count": 3, "max_count": 2}, (0, 0)),
+        *(({key: wrong}, (0, 0)) for key in ("min_count", "max_count") for wrong in (2.5, "2.5", True, None, 0, -1, "x", [])),
+    ],
+)
+def test_how_many_and_what_is_no_number(asked: dict[str, Any], count: tuple[int, int]) -> None:
+    assert boot(**asked).count == count

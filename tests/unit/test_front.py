@@ -74,7 +74,7 @@ class Front:
     """A gateway whose one image path is served by ``handler``."""
 
     def __init__(self, handler: Any) -> None:
-        row = Row(pattern="/v2/x", kind=Kind.HUB, handler="it")
+        row = Row(pattern="/v2/x{rest:*}", kind=Kind.HUB, handler="it")
         self.conf = load([], [])
         self.conf.set_override("call_deadline", 0.3)
         core: Any = SimpleNamespace(conf=self.conf)
@@ -171,7 +171,7 @@ async def test_a_client_that_leaves_while_it_uploads(caplog: pytest.LogCaptureFi
     async with Front(handler).serve() as url:
         host, _, port = url.split("/")[2].partition(":")
         _, writer = await asyncio.open_connection(host, int(port))
-        head = b"PUT /image/v2/x HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-stream\r\nContent-Length: 99\r\n\r\nab"
+        head = b"PUT /image/v2/x/file HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-stream\r\nContent-Length: 99\r\n\r\nab"
         writer.write(head)
         await asyncio.sleep(0.05)
         writer.transport.abort()
@@ -204,3 +204,39 @@ async def test_a_sites_refusal_names_no_address() -> None:
     front.gateway.core.south = SimpleNamespace(base_urls=lambda target: {"image": "http://10.0.0.7:9292"})  # type: ignore[assignment]
     async with front.serve() as url, aiohttp.ClientSession() as client, client.get(url) as got:
         assert got.status == 409 and "10.0.0.7" not in await got.text()
+
+
+class Heat:
+    """A hub that has Heat, or not; what it was asked is written down."""
+
+    def __init__(self, *services: str) -> None:
+        self.services, self.asked = services, list[tuple[str, str, dict[str, str]]]()
+
+    def base_urls(self, target: str) -> dict[str, str]:
+        return {s: f"http://south/{s}/v1/project" for s in self.services}
+
+    async def anonymous(self, target: str, service: str, method: str, path: str, *, headers: dict[str, str], **_: Any) -> Reply:
+        self.asked.append((target, path, headers))
+        return Reply("hub", 302, {"location": f"http://south/{service}/v1/p/stacks/a/b"}, b"")
+
+
+async def test_a_service_that_is_the_hubs_alone_judges_the_token_itself() -> None:
+    """Validated nowhere else; and links are the gateway's."""
+    front, heat = Front(None), Heat("identity", "orchestration")
+    front.gateway.core.south = heat  # type: ignore[assignment]
+    async with front.serve() as url, aiohttp.ClientSession() as client:
+        stack = url.replace("/image/v2/x", "/orchestration/v1/p/stacks/a")
+        async with client.get(stack, headers={"X-Auth-Token": "mine", "X-Roles": "admin"}, allow_redirects=False) as got:
+            assert got.status == 302
+            assert got.headers["location"] == f"{front.conf.public_url}/orchestration/v1/p/stacks/a/b"
+        async with client.post(stack, data=b"x" * 200_000, allow_redirects=False) as got:
+            assert got.status == 302  # larger than any other service takes
+        async with client.post(stack, data=b"x" * (2**20 + 1)) as got:
+            assert got.status == 413
+        async with client.get(url.replace("/image/v2/x", "/")) as got:
+            assert "orchestration" in (await got.json())["services"]
+        heat.services = ("identity",)
+        async with client.get(stack) as got:
+            assert got.status == 404
+    (target, path, headers), _ = heat.asked
+    assert (target, path, headers["x-auth-token"]) == ("hub", "/v1/p/stacks/a", "mine") and "x-roles" not in headers

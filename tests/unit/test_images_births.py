@@ -129,3 +129,23 @@ async def test_private_birth_can_be_shared_later(r: Rig) -> None:
     r.hub.members[snap].add("p-bob")
     await r.images.materialise("paris", snap, caller("bob"))
     assert r.paris.members[snap] == {"paris:p-bob"} and r.paris.images[snap]["owner"] == "paris:p-ann"
+
+
+async def test_the_image_of_a_shelved_server_goes_with_its_shelving(r: Rig) -> None:
+    snapshot(r, instance_uuid="s1", name="other-shelved")
+    await r.images.shelved("paris", "s1", "s1", ANN)
+    (snap,) = r.hub.images
+    r.paris.image_put(snap, DATA)
+    await work(r)
+    assert r.hub.images[snap]["status"] == "active"
+    await r.images.shelved("paris", "s1", "s1", ANN)  # shelved again, on a volume: nothing new was made
+    assert [i.body for i in await r.store.intents.pending()] == [{"image": snap}]
+    await r.images.recover()
+    await work(r)
+    assert r.hub.images[snap]["status"] == "active"  # it is shelved still, also after a restart
+    await r.images.unshelved("s1", "paris")
+    await work(r, 1)
+    assert r.hub.images[snap]["status"] == "active"  # until the site has let go of it
+    del r.paris.images[snap]
+    await work(r)
+    assert r.hub.images[snap]["status"] == "deleted" and await r.store.intents.pending() == []

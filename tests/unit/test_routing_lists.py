@@ -118,7 +118,7 @@ async def test_many_sites_are_read_in_small_parts() -> None:
         n += 1
     page = await world.page()
     assert len(page.rows) == 700 and [r.created for r in page.rows] == sorted((r.created for r in page.rows), reverse=True)  # type: ignore[type-var]
-    assert sum(int(p["limit"]) for s in world.sites.values() for _, p in s.calls[:1]) <= 8000
+    assert sum(int(p["limit"]) for s in world.sites.values() for _, p in s.calls[:1]) <= 2000
     assert max(len(s.calls) for s in world.sites.values()) <= 5
 
 

@@ -77,7 +77,7 @@ GOLDEN: list[tuple[str, str, str, str, str, str | None]] = [
     ("compute", "POST", f"/servers/{S1}/action", "zonal", "server_action", None),
     ("compute", "GET", f"/servers/{S1}/metadata/k", "zonal", "", "paris"),
     ("compute", "GET", f"/servers/{S2}/diagnostics", "zonal", "", "tokyo"),
-    ("compute", "GET", f"/servers/{S2}/os-instance-actions/req-1", "zonal", "", "tokyo"),
+    ("compute", "GET", f"/servers/{S2}/os-instance-actions/req-1", "zonal", "instance_actions", None),
     ("compute", "GET", f"/servers/{S2}/os-interface", "zonal", "", "tokyo"),
     ("compute", "POST", f"/servers/{S1}/os-interface", "zonal", "interface_attach", None),
     ("compute", "DELETE", f"/servers/{S1}/os-interface/p", "zonal", "interface_detach", None),
@@ -118,7 +118,7 @@ GOLDEN: list[tuple[str, str, str, str, str, str | None]] = [
     # network: the hub's, and copies follow writes
     ("network", "GET", "/v2.0/networks", "replicated", "network_read", None),
     ("network", "POST", "/v2.0/networks", "replicated", "network_create", None),
-    ("network", "GET", "/v2.0/subnets", "hub", "", "hub"),
+    ("network", "GET", "/v2.0/subnets", "replicated", "network_read", "hub"),
     ("network", "PUT", f"/v2.0/ports/{N1}", "replicated", "network_write", None),
     ("network", "PUT", f"/v2.0/routers/{N1}/add_router_interface", "replicated", "network_write", None),
     ("network", "PUT", f"/v2.0/subnets/{N1}/tags/t", "hub", "", "hub"),
@@ -130,6 +130,21 @@ GOLDEN: list[tuple[str, str, str, str, str, str | None]] = [
     ("image", "POST", "/v2/images", "replicated", "image_write", None),
     ("image", "PUT", f"/v2/images/{N1}/file", "replicated", "image_upload", None),
     ("image", "GET", f"/v2/images/{N1}/members", "hub", "", "hub"),
+    ("placement", "GET", "/resource_providers", "aggregate", "placement_list", None),
+    ("placement", "GET", f"/resource_providers/{S2}/usages", "aggregate", "placement_one", None),
+    ("placement", "PUT", f"/resource_providers/{S2}", "aggregate", "placement_refused", None),
+    # metric: there is none at the hub
+    ("metric", "GET", "/v1/resource/instance", "zonal list", "metric_list", None),
+    ("metric", "POST", "/v1/search/resource/generic", "zonal list", "metric_list", None),
+    ("metric", "POST", "/v1/metric", "zonal create", "metric_create", None),
+    ("metric", "GET", f"/v1/resource/generic/{S1}/metric/cpu/measures", "zonal", "metric_zonal", None),
+    ("metric", "POST", f"/v1/metric/{N1}/measures", "zonal", "metric_zonal", None),
+    ("metric", "POST", "/v1/batch/resources/metrics/measures", "aggregate", "metric_batch", None),
+    ("metric", "POST", "/v1/aggregates", "aggregate", "metric_aggregates", None),
+    ("metric", "POST", "/v1/archive_policy", "replicated", "metric_replicated", None),
+    ("metric", "DELETE", "/v1/archive_policy_rule/r", "replicated", "metric_replicated", None),
+    ("metric", "GET", "/v1/archive_policy/low", "aggregate", "metric_any", None),
+    ("metric", "POST", "/v1/prometheus/write", "zonal create", "metric_home", None),
 ]
 CALLER = Caller(
     token="t", user_id="u", user_name="u", user_domain_id="d", project_id=PROJECT, project_name="p", project_domain_id="d",
@@ -210,6 +225,30 @@ async def test_golden(core: Any, service: str, method: str, path: str, kind: str
         assert core.south.targets() == asked
 
 
+@shared
+@pytest.mark.parametrize(
+    ("path", "status", "ended"),
+    [(f"/servers/{S2}", "DELETED", [S2]), (f"/servers/{S2}", "ACTIVE", []), (f"/servers/{S2}/os-interface", "DELETED", [])],
+)
+async def test_a_server_shown_as_deleted_has_no_ports_any_more(core: Any, path: str, status: str, ended: list[str]) -> None:
+    """Nova shows it so for a moment, and for clients that is the end."""
+    seen: list[str] = []
+
+    async def missing(entry: IndexEntry) -> None:
+        seen.append(entry.id)
+
+    async def call(target: str, *_: Any, **__: Any) -> Reply:
+        body = json.dumps({"server": {"id": S2, "status": status, "name": "DELETED"}}).encode()
+        return Reply(target, 200, {"content-type": "application/json"}, body)
+
+    core.watch, core.south.call, kept = SimpleNamespace(missing=missing), call, core.watch
+    try:
+        assert (await HANDLERS["zonal"](core, request("compute", "GET", path))).status == 200
+    finally:
+        core.watch = kept
+    assert seen == ended
+
+
 def test_every_row_has_its_handler() -> None:
     """And each service has golden rows of each kind of row it has."""
     for service, rows in TABLES.items():
@@ -252,9 +291,14 @@ class Small:
         async def none(*_: Any) -> dict[str, Any]:
             return {}
 
+        async def nothing(*_: Any) -> None:
+            return None
+
         site = Site(name=known.site, number=1, cloud=known.site)
         self.conf, self.south = load([], []), Recorder()
-        self.store = SimpleNamespace(index=SimpleNamespace(get=get), pairs=SimpleNamespace(to_site=none, to_hub=none))
+        self.store = SimpleNamespace(
+            index=SimpleNamespace(get=get), pairs=SimpleNamespace(to_site=none, to_hub=none), intents=SimpleNamespace(find=nothing)
+        )
         self.sites = SimpleNamespace(usable=lambda _: True, get=lambda _: site)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from openstack.config import OpenStackConfig
 
 from cascade.model.errors import BadReply, SiteTimeout, SiteUnreachable
 from cascade.sites.clouds import Clouds
@@ -46,6 +47,22 @@ async def test_endpoints_and_one_login(fake: Fake, tmp_path: Path) -> None:
     }  # fmt: skip
     assert (tokens[0].project_id, tokens[0].user_id) == ("svc", "svc")
     assert 3500 < tokens[0].expires_at - time.time() <= 3600
+    await clouds.close()
+
+
+async def test_logins_at_once_read_the_file_once(fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = []
+
+    def slowly(**what: Any) -> OpenStackConfig:
+        reads.append(what)
+        time.sleep(0.05)  # in a login's thread
+        return OpenStackConfig(**what)
+
+    monkeypatch.setattr("cascade.sites.clouds.OpenStackConfig", slowly)
+    names = [f"site{n}" for n in range(12)]
+    clouds = Clouds(write_clouds(tmp_path / "c.yaml", **dict.fromkeys(names, fake.url)), limits=QUICK)
+    await asyncio.gather(*(clouds.token(name, name) for name in names))
+    assert (logins(fake), len(reads)) == (12, 1)
     await clouds.close()
 
 

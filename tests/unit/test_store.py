@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cascade.model.errors import Conflict, Fault, OverQuota
 from cascade.model.site import Site
@@ -19,6 +21,7 @@ from cascade.store import Store
 from cascade.store.index import IndexEntry
 from cascade.store.pairs import Pair
 from cascade.store.roles import RoleSet
+from cascade.store.schema import index
 
 URLS = ["sqlite", *os.environ.get("CASCADE_TEST_DB_URLS", "").split()]
 
@@ -76,6 +79,14 @@ async def test_refused_create_writes_nothing(store: Store) -> None:
         await create(store, n=11)
     assert (caught.value.resource, caught.value.used, caught.value.requested, caught.value.limit) == ("instances", 0, 11, 10)
     assert await store.intents.pending() == [] and await store.ledger.usage("p") == {}
+
+
+async def test_a_rebuild_counts_a_thing_once(store: Store) -> None:
+    """A server that stands on two pages of a walk is one holder, as last seen."""
+    seen = [("s1", "p", "u", {"instances": 1, "cores": 2}), ("s2", "p", "u", {"instances": 1}), ("s1", "p", "u", {"instances": 1})]
+    for _ in range(2):
+        await store.ledger.put_many(seen)
+    assert await store.ledger.usage("p") == {"instances": 2}
 
 
 async def test_amounts_follow_the_thing(store: Store) -> None:
@@ -229,8 +240,8 @@ ROWS = st.lists(
 def test_preceding_is_the_row_before(rows: list[tuple[int, str, str]], at: tuple[int, str], tie: str) -> None:
     """The row of a site at or before a list position, as sorting the whole list finds it."""
 
-    async def work() -> None:
-        store = await Store.open("sqlite+aiosqlite:///:memory:")
+    async def work(folder: str) -> None:
+        store = await Store.open(f"sqlite+aiosqlite:///{folder}/c.db")
         await store.index.add_many([
             IndexEntry(kind="server", id=i, site=s, project_id="p", user_id="u", created=float(c)) for c, i, s in rows
         ])  # fmt: skip
@@ -243,7 +254,34 @@ def test_preceding_is_the_row_before(rows: list[tuple[int, str, str]], at: tuple
         assert (found.id if found else None) == (mine[-1][1] if mine else None)
         await store.close()
 
-    asyncio.run(work())
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(work(folder))
+
+
+async def test_reads_see_one_state_each_and_wait_for_nothing_else(store: Store) -> None:
+    async def together(c: AsyncConnection) -> list[set[str]]:
+        return [{r[0] for r in await c.execute(select(index.c.id))} for _ in range(3)]
+
+    async def writes() -> None:
+        for n in range(30):
+            await store.index.add("server", f"s{n}", site="paris", project_id="p", user_id="u")
+
+    busy = asyncio.create_task(writes())
+    sizes = []
+    while not busy.done():
+        for seen in await asyncio.gather(*(store._session.read(together) for _ in range(8))):
+            if store._session.sqlite:  # a server's default isolation promises less
+                assert seen[0] == seen[1] == seen[2]
+            sizes.append(len(seen[0]))
+    await busy
+    assert len(set(sizes)) > 2
+    if store._session.sqlite:
+
+        async def waits(c: AsyncConnection) -> None:
+            await asyncio.sleep(0)
+
+        with pytest.raises(TypeError, match="waits for something"):
+            await store._session.read(waits)
 
 
 async def test_migrated_is_declared(store: Store) -> None:

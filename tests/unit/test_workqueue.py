@@ -192,3 +192,30 @@ async def test_hurry_ends_the_pause_of_what_passes() -> None:
     queue.hurry(lambda key: key == "tokyo")
     await queue.drain()
     assert seen == {"paris": 1, "tokyo": 2} and len(queue) == 1
+
+
+async def test_settled_waits_for_the_last_look_and_tells_how_it_ended() -> None:
+    gate, fail = asyncio.Event(), True
+
+    async def work(_: str) -> None:
+        await gate.wait()
+        if fail:
+            raise SiteUnreachable("x", "down")
+
+    queue: WorkQueue[str] = WorkQueue(work)
+    assert await queue.settled("a", 1.0)  # nothing to wait for
+    queue.add("a")
+    assert not await queue.settled("a", 0.01)  # not within that time
+    task = asyncio.create_task(queue.settled("a", 5.0))
+    drain = asyncio.create_task(queue.drain())
+    await asyncio.sleep(0)
+    queue.add("a")  # a change during the look: its end is not the one waited for
+    gate.set()
+    await drain
+    assert not await task
+    fail = False
+    queue.forget("a")
+    queue.add("a")
+    task = asyncio.create_task(queue.settled("a", 5.0))
+    await queue.drain()
+    assert await task

@@ -12,9 +12,12 @@ from typing import Any
 
 import msgspec
 
+from cascade.model.errors import CascadeError
 from cascade.model.reply import Reply
+from cascade.reconcile.copies import NotYet
 from cascade.reconcile.presence import Presence
 from cascade.reconcile.watch import Watch
+from cascade.sites.buildrequest import Seals
 from cascade.store import Store
 from cascade.store.intents import Intent
 
@@ -25,6 +28,7 @@ class Site:
     def __init__(self) -> None:
         self.answers: dict[str, tuple[int, Any] | Exception] = {}
         """By path, or by "METHOD path"; an exception is raised."""
+        self.seals = Seals(b"k" * 32)
         self.asked: list[tuple[str, str, Any]] = []
 
     async def call(self, target: str, service: str, method: str, path: str, *, params: Any = None, **_: Any) -> Reply:
@@ -51,11 +55,26 @@ class Ports:
         self.owned.append(server)
 
 
+class Images:
+    """Image copies that are what a test says they are."""
+
+    def __init__(self) -> None:
+        self.copies = SimpleNamespace(ended=[])
+        self.there: dict[str, str | CascadeError] = {}
+        """Hub id -> the site's, or what asking for it raises; others are still on their way."""
+
+    async def arrived(self, site: str, image_id: str, project_id: str) -> str:
+        found = self.there.get(image_id, NotYet(image_id, site))
+        if isinstance(found, CascadeError):
+            raise found
+        return found
+
+
 class World:
     """One database, any number of gateway processes."""
 
     def __init__(self, url: str) -> None:
-        self.url, self.site, self.ports = url, Site(), Ports()
+        self.url, self.site, self.ports, self.images = url, Site(), Ports(), Images()
         self.stores: list[Store] = []
         self.now = time.time()
 
@@ -63,7 +82,7 @@ class World:
         """A gateway that has started."""
         store = await Store.open(self.url)
         self.stores.append(store)
-        found: Any = (store, self.site, SimpleNamespace(usable=lambda site: True), self.ports)
+        found: Any = (store, self.site, SimpleNamespace(usable=lambda site: True), self.ports, self.images)
         made = Watch(*found, clock=lambda: self.now)
         made.presence = Presence(store, ttl=0.4, beat=0.1)
         await made.presence.start(lambda site: None)
@@ -91,7 +110,7 @@ class World:
 
     async def round(self, watch: Watch) -> int:
         """One look at what is this process'."""
-        pending = await watch.presence.mine(await watch._store.intents.pending(site="paris"))
+        pending = await watch.presence.mine(await watch._store.intents.unsettled("paris"))
         return await watch._round("paris", pending) if pending else 0
 
 
