@@ -53,6 +53,7 @@ class Cloud:
         self.calls: list[tuple[str, str]] = []
         self.after: Callable[[str, str], None] = lambda method, path: None
         self.serial = 0
+        self.own = f"{sum(name.encode()) % 256:02x}"  # no cloud gives a MAC that another gave
         external = self.add("networks", {"name": "public", "project_id": "ops", "router:external": True})
         self.external = external["id"]
 
@@ -74,7 +75,7 @@ class Cloud:
             row.setdefault("gateway_ip", str(ipaddress.ip_network(row["cidr"])[1]))
             self.rows["networks"][row["network_id"]]["subnets"].append(row["id"])
         elif path == "ports":
-            row = {"mac_address": f"fa:16:3e:00:{self.serial // 256:02x}:{self.serial % 256:02x}", "device_id": "",
+            row = {"mac_address": f"fa:16:3e:{self.own}:{self.serial // 256:02x}:{self.serial % 256:02x}", "device_id": "",
                    "device_owner": "", "security_groups": [], "allowed_address_pairs": [], "extra_dhcp_opts": [],
                    "port_security_enabled": True,
                    "status": "DOWN", **row}  # fmt: skip
@@ -288,6 +289,8 @@ class Cloud:
             return error(409, "NetworkInUse")
         if path == "routers" and any(p["device_id"] == ident for p in self.rows["ports"].values()):
             return error(409, "RouterInUse")
+        if path == "subnets" and parts_of.addressed(self.rows, ident):
+            return error(409, "SubnetInUse")
         if path == "subnets":
             self.rows["networks"][row["network_id"]]["subnets"].remove(ident)
         if path == "networks":

@@ -22,6 +22,12 @@ def in_use(rows: Rows, path: str, ident: str) -> str | None:
     return kind if where and any(r.get(key) == ident for r in rows[where].values()) else None
 
 
+def addressed(rows: Rows, subnet: str) -> bool:
+    """Whether ports that do not go by themselves have addresses of it."""
+    held = [p for p in rows["ports"].values() if any(f["subnet_id"] == subnet for f in p["fixed_ips"])]
+    return any(p["device_owner"] != "network:dhcp" for p in held)
+
+
 def trunk(rows: Rows, row: Doc) -> None:
     """A parent shows its trunk, a subport belongs to it."""
     parent = rows["ports"][row["port_id"]]
