@@ -174,8 +174,10 @@ class Networks(Following):
         try:
             await self._ports.drop(site, hub_port, copy)
         except Refused as e:
-            if e.reply.status != 409 or not await self._trunks.part(site, copy, lambda: self._ports.drop(site, hub_port, copy)):
+            if e.reply.status != 409:
                 raise
+            if not await self._trunks.part(site, copy, lambda: self._ports.drop(site, hub_port, copy)):
+                await self._ports.drop(site, hub_port, copy)  # another has just parted them, or it is no trunk that holds it
 
     async def _leave(self, site: str, hub_port: str) -> None:
         """One site's copy goes; the port itself may live on."""
@@ -303,8 +305,9 @@ class Networks(Following):
         if trunk is None:
             await self._follow(TRUNK, hub_id, None, self._trunks.drop)
             return
-        parents = await self._r.sites_of(PORT, trunk["port_id"])
-        await self._each(copies.keys() | parents.keys(), lambda site: self._trunks.sync(site, trunk))
+        ports = [trunk["port_id"], *(s["port_id"] for s in trunk["sub_ports"])]
+        stand = {site for port in ports for site in await self._r.sites_of(PORT, port)}
+        await self._each(copies.keys() | stand, lambda site: self._trunks.sync(site, trunk))
 
     async def _sync_sharing(self, network: str) -> None:
         allowed = await self._sharing.allowed(network)

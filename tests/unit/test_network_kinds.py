@@ -191,6 +191,16 @@ async def test_a_trunk_is_not_made_again_while_its_parent_leaves(net: Net) -> No
     assert not net.paris.copies("ports") and not net.paris.copies("trunks")
 
 
+async def test_subports_made_for_a_parent_that_left_meanwhile(net: Net) -> None:
+    """The copies of the subports stood when the site refused the trunk: its parent was gone."""
+    row, _parent, subs = trunk(net)
+    for sub in subs:
+        await net.networks._stand("paris", sub)
+    assert len(net.paris.copies("ports")) == 2
+    await net.networks._sync_trunk(row["id"])
+    assert not net.paris.copies("ports") and not await net.store.pairs.all("port")
+
+
 async def test_a_trunk_deleted_at_the_hub(net: Net) -> None:
     row, parent, _ = trunk(net)
     made = await net.networks.materialise_port("paris", parent, ME)

@@ -41,6 +41,9 @@ class Trunks:
                 known = await self._r.site_id(site, TRUNK, trunk["id"])
                 if known is not None:
                     await self._drop(site, trunk["id"], known)
+                # Made for a trunk that then found no parent: no trunk's row tells of them.
+                stranded = [await self._r.site_id(site, PORT, s["port_id"]) for s in trunk["sub_ports"]]
+                await self._leaving(site, [s for s in stranded if s is not None])
                 return
             want = [{"port_id": await self._subport(site, s["port_id"]), **{k: s[k] for k in _TAGGED}} for s in trunk["sub_ports"]]
             row = await self._make(site, trunk, parent, want)
