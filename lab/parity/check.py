@@ -13,6 +13,8 @@ LIST = Path(__file__).with_name("check.txt")
 """One test per line, written by ``parity table`` from the last whole measurement."""
 LONGEST = 16.0
 """Seconds above which a test is left to the whole measurement."""
+UNSTABLE = 3
+"""More than these fail by no accident: they are not run a second time."""
 
 
 def quickest(direct: Mapping[str, Outcome], through: Mapping[str, Outcome]) -> list[str]:
@@ -35,4 +37,9 @@ def part() -> Part:
     """The list, as a part to run. Raises LabError where upstream no longer has a test, or nothing was ever measured."""
     if not LIST.exists() or not (tests := LIST.read_text().split()):
         raise LabError(f"{LIST.name}: no list of tests yet; `bin/lab parity table` writes it")
+    return exactly(tests)
+
+
+def exactly(tests: Iterable[str]) -> Part:
+    """These and no others."""
     return Part(rf"^(?:{'|'.join(map(re.escape, tests))})(?:\[|$)")

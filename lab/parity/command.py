@@ -10,7 +10,7 @@ from lab.parity import check, coverage, sides
 from lab.parity import run as runs
 from lab.parity.notes import NOTES
 from lab.parity.parts import PARTS
-from lab.parity.results import Outcome, Row, compare, load
+from lab.parity.results import Outcome, Row, Status, compare, load
 from lab.parity.wrong import run as wrong
 from lab.paths import State
 from lab.report import LabError, console, say
@@ -58,9 +58,19 @@ def _run(place: State, args: argparse.Namespace) -> None:
 
 
 def _check(place: State, args: argparse.Namespace) -> None:
+    """A few that fail are run once more, one at a time: some of upstream's race with a busy machine, directly as well."""
     (place.root / "parity").mkdir(exist_ok=True)
-    if not runs.run(place, sides.CASCADE, check.NAME, sides.DEFAULT_DIRECT, part=check.part()):
-        raise LabError("not all of upstream's tests pass through Cascade that did")
+    if runs.run(place, sides.CASCADE, check.NAME, sides.DEFAULT_DIRECT, part=check.part()):
+        return
+    results = load(runs.workspace(place, runs.label(sides.CASCADE, check.NAME, sides.DEFAULT_DIRECT)).results)
+    failed = [test for test, outcome in results.tests.items() if outcome.status is Status.FAIL] if results else []
+    if 0 < len(failed) <= check.UNSTABLE:
+        say(f"once more, one at a time: {', '.join(failed)}")
+        once = check.exactly(failed)
+        if runs.run(place, sides.CASCADE, check.NAME, sides.DEFAULT_DIRECT, concurrency=1, part=once):
+            say(f"failed once and passed alone: {', '.join(failed)}")
+            return
+    raise LabError("not all of upstream's tests pass through Cascade that did")
 
 
 def _results(place: State, site: str, parts: Iterable[str]) -> tuple[dict[str, Outcome], dict[str, Outcome], list[str]]:
