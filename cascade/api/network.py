@@ -80,6 +80,8 @@ async def network_write(core: Core, req: Request) -> Response:
         reply = await core.south.call("hub", "network", "GET", f"/v2.0/floatingips/{ident}", as_=req.caller)
         known = reply.json()["floatingip"] if reply.status == 200 else {}
         await _reaches(core, req, known.get("floating_network_id"), rows[0])
+    if kind == "router" and req.path.endswith("/add_router_interface"):
+        await _routes(core, req, ident, doc)
     wanted = hints.take(core, rows[0]) if kind == "router" and req.method == "PUT" and len(rows) == 1 else None
     body = msgspec.json.encode(doc) if wanted is not None else None
     reply = await _judged(core, req, keys, body=body)
@@ -91,6 +93,7 @@ async def network_write(core: Core, req: Request) -> Response:
         return from_hub(core, reply)
     if wanted is not None:
         await _keep_hints(core, req, kind, done, [wanted])
+        await core.networks.sync(kind, ident)  # it may leave sites now
     await _overlay(core, kind, done)
     return from_hub(core, reply, msgspec.json.encode(made))
 
@@ -263,6 +266,20 @@ async def _reaches(core: Core, req: Request, external: object, wanted: Doc, besi
     reply = await core.south.call("hub", "network", "GET", f"/v2.0/ports/{quote(port, safe='')}", as_=req.caller)
     if reply.status == 200:
         await core.networks.may_float(external, port, beside)
+
+
+async def _routes(core: Core, req: Request, router: str, doc: object) -> None:
+    """A router that stays in one site is given no network that cannot come there. What the caller cannot see, the hub refuses."""
+    where = f"/v2.0/routers/{router}"
+    reply = await core.south.call("hub", "network", "GET", where, as_=req.caller)
+    row = reply.json()["router"] if reply.status == 200 else {}
+    if not any(hints.ours(t) for t in row.get("tags") or ()) or not isinstance(doc, dict):
+        return
+    for field, path, one in (("subnet_id", "subnets", "subnet"), ("port_id", "ports", "port")):
+        if isinstance(ident := doc.get(field), str):
+            reply = await core.south.call("hub", "network", "GET", f"/v2.0/{path}/{quote(ident, safe='')}", as_=req.caller)
+            if reply.status == 200:
+                await core.networks.may_route(row, reply.json()[one]["network_id"])
 
 
 async def _judged(core: Core, req: Request, keys: list[tuple[str, str]], *, body: bytes | None) -> Reply:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import structlog
@@ -40,9 +40,8 @@ from cascade.reconcile.net.replica import (
     Refused,
     Replicas,
 )
-from cascade.reconcile.net.routers import RouterReplicas
+from cascade.reconcile.net.routers import Plan, RouterReplicas
 from cascade.reconcile.net.sharing import SHARING, Sharing
-from cascade.reconcile.net.span import hinted
 from cascade.reconcile.net.trunks import Trunks
 from cascade.sites.registry import Sites
 from cascade.sites.south import South
@@ -317,16 +316,31 @@ class Networks(Following):
     async def _sync_router(self, hub_id: str) -> None:
         router = await self._r.hub(ROUTER, hub_id)
         if router is None:
+            await self._pin(hub_id, None, ())
             await self._routers.lost(hub_id)
             await self._follow(ROUTER, hub_id, None, self._routers.drop)
             await self._unbridge(hub_id)
             return
-        plan = await self._routers.plan(router)
+        plan = await self._plan(router)
+        copies = await self._r.sites_of(ROUTER, hub_id)
+        await self._each(plan.leaving, lambda site: self._routers.drop(site, hub_id, copies[site]))
         await self._each(plan.sites, lambda site: self._routers.sync(site, plan))
         if plan.bridge is None:
             await self._unbridge(hub_id)
         if plan.stale:
             await self._sync_router(hub_id)
+
+    async def _plan(self, router: Doc) -> Plan:
+        plan = await self._routers.plan(router)
+        await self._pin(router["id"], self._networks.stays(router), {p["network_id"] for p in plan.interfaces})
+        return plan
+
+    async def _pin(self, router: str, site: str | None, networks: Collection[str]) -> None:
+        """Networks of a router that stays in one site: guests elsewhere are told another gateway address than before."""
+        pinned = self._networks.pinned
+        if moves := await pinned.moves(router, site, networks):
+            async with self.change(*((NETWORK.name, net) for net in moves)):
+                await pinned.keep(router, site, networks)
 
     async def _unbridge(self, router: str) -> None:
         """No site has an interface on it any more."""
@@ -354,29 +368,24 @@ class Networks(Following):
         router = await self._r.hub(ROUTER, floating["router_id"] or "")
         if router is None:
             return
-        plan = await self._routers.plan(router)
+        plan = await self._plan(router)
+        if astray := there.keys() - plan.sites:
+            log.warning("floating IP does not reach its port: the router stays elsewhere", id=hub_id, sites=sorted(astray))
 
         async def make(site: str) -> None:
             await self._routers.sync(site, plan)
             await self._floating.sync(site, floating, there[site], forwardings)
 
-        await self._each(there, make)
+        await self._each(there.keys() & plan.sites, make)
 
     async def may_float(self, external: str, port: str, beside: Iterable[str] = ()) -> None:
-        """Raises Neutron's own Fault 404 where an external network is in no site of the port, and 409 where an address that
-        leads to ports ``beside`` this one leads to another site already."""
-        there = await self._r.sites_of(PORT, port)
-        others = {s for p in beside for s in await self._r.sites_of(PORT, p)} if there else set()
-        if others and not others & there.keys():
-            text = f"Port {port} is in availability zone {min(there)}, and the Floating IP leads to {min(others)} already: "
-            raise Fault(409, f"{text}forwardings of one address go to one zone.")
-        net = await self._r.hub(NETWORK, external) if there else None
-        zones = hinted(self._sites, net) if net is not None else []
-        for site in there:
-            if zones and site not in zones:
-                text = f"External network {external} is in availability zone {', '.join(zones)}, and so is not reachable from port "
-                text += f"{port} in {site}.  Therefore, cannot associate it with a Floating IP."
-                raise Fault(404, text, kind="ExternalGatewayForFloatingIPNotFound")
+        """See ``FloatingReplicas.judge``."""
+        await self._floating.judge(external, port, beside)
+
+    async def may_route(self, router: Doc, network: str) -> None:
+        """Raises Fault 409 where the hub's router stays in a site that this network cannot come to."""
+        if (site := self._networks.stays(router)) is not None:
+            await self._networks.may_reach(site, network)
 
     async def _site_extensions(self, site: str) -> frozenset[str]:
         known = self._extensions.get(site)

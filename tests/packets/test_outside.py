@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from lab import wires
 from lab.data import EXTERNAL_GATEWAY, SITES
 from lab.endpoints import outside
 from tests.packets.stage import QUICKLY, Guest, Stage, soon
@@ -64,3 +65,22 @@ def test_a_floating_ip_goes_from_guest_to_guest(routed: Routed, stage: Stage) ->
     last = routed.guests[0]
     with last.end.serving(last.address, 80):
         assert soon(lambda: outside(last.site).connect(address, 80, seconds=QUICKLY) is None, 20)
+
+
+def test_a_hinted_router_stays_and_guests_come_to_it(stage: Stage) -> None:
+    """A guest in tokyo leaves over the WAN by the router of paris; cut off, it leaves by nobody."""
+    net = stage.tenant.network("10.44.0.0/24")
+    router = stage.router(net["id"], external_gateway_info={"network_id": stage.public()}, availability_zone_hints=["paris"])
+    (guest,) = stage.boot(net["id"], "tokyo", groups=[stage.group("icmp", "tcp")])
+    soon(lambda: stage.inside("paris", router), 30)
+    lease = guest.end.lease()
+    assert lease and not stage.inside("tokyo", router)
+    address = soon(lambda: stage.outside("paris", router), 30)
+    with outside("paris").serving(EXTERNAL_GATEWAY, 80):
+        heard = soon(lambda: guest.end.connect(EXTERNAL_GATEWAY, 80, seconds=QUICKLY), 20)
+        assert heard is not None and (heard.peer, heard.size) == (address, 1_000_000)
+        wires.cut("tokyo")
+        try:
+            assert guest.end.connect(EXTERNAL_GATEWAY, 80, seconds=QUICKLY) is None
+        finally:
+            wires.mend("tokyo")

@@ -5,10 +5,12 @@ With port forwardings it points at no port itself; it stands where the ports beh
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import structlog
 
+from cascade.model.errors import Fault
 from cascade.model.site import HUB
 from cascade.reconcile.net.networks import NetworkReplicas
 from cascade.reconcile.net.replica import FLOATING, NETWORK, PORT, Doc, Replicas, accepted
@@ -44,6 +46,28 @@ class FloatingReplicas:
             log.error("forwardings of a floating IP lead to several sites", id=floating["id"], sites=sorted(set(found)))
         chosen = next((s for s in found if s in here), found[0] if found else None)
         return {chosen: None} if chosen else {}
+
+    async def judge(self, external: str, port: str, beside: Iterable[str] = ()) -> None:
+        """Raises Neutron's own Fault 404 where an external network or the port's router is in no site of the port, and 409 where
+        an address that leads to ports ``beside`` this one leads to another site already."""
+        there = await self._r.sites_of(PORT, port)
+        if not there:
+            return
+        others = {s for p in beside for s in await self._r.sites_of(PORT, p)}
+        if others and not others & there.keys():
+            text = f"Port {port} is in availability zone {min(there)}, and the Floating IP leads to {min(others)} already: "
+            raise Fault(409, f"{text}forwardings of one address go to one zone.")
+        net = await self._r.hub(NETWORK, external)
+        zones = self._networks.zones(net) if net is not None else []
+        what = f"External network {external}"
+        if not zones and (row := await self._r.hub(PORT, port)) is not None:
+            pinned = await self._networks.pinned.site(row["network_id"])
+            zones, what = [pinned] if pinned else [], "The router"
+        for site in there:
+            if zones and site not in zones:
+                text = f"{what} is in availability zone {', '.join(zones)}, and so External network {external} is not reachable "
+                text += f"from port {port} in {site}.  Therefore, cannot associate it with a Floating IP."
+                raise Fault(404, text, kind="ExternalGatewayForFloatingIPNotFound")
 
     async def sync(self, site: str, floating: Doc, port: str | None, forwardings: list[Doc]) -> None:
         """It is in the site and points at ``port`` (the site's id), or has these forwardings; its router is there already."""

@@ -16,6 +16,8 @@ import structlog
 from cascade.model.errors import BadReply, Conflict, Fault
 from cascade.model.site import HUB
 from cascade.reconcile.net import orphans
+from cascade.reconcile.net.pinned import Pinned
+from cascade.reconcile.net.pinned import home as _home
 from cascade.reconcile.net.replica import NETWORK, PORT, SUBNET, Doc, Gone, Refused, Replicas, accepted
 from cascade.reconcile.net.span import Span, alone, hinted, joined
 from cascade.sites.registry import Sites
@@ -47,6 +49,7 @@ class NetworkReplicas:
 
     def __init__(self, replicas: Replicas, sites: Sites) -> None:
         self._r, self._sites, self._span = replicas, sites, Span(replicas, sites)
+        self.pinned = Pinned(replicas.store)
 
     async def ensure(self, site: str, net: Doc, subnets: list[Doc], *, routed: set[str], consumer: str | None) -> Placed:
         """The network and these subnets are in the site and usable by the ``consumer`` (hub project).
@@ -72,6 +75,33 @@ class NetworkReplicas:
         site_id = await self.external(site, net)
         rows = {r["cidr"]: r["id"] for r in await self._r.site_list(site, SUBNET, ("network_id", site_id))}
         return Placed(site_id, {s["id"]: rows[s["cidr"]] for s in subnets if s["cidr"] in rows})
+
+    def zones(self, row: Doc) -> list[str]:
+        """The sites that an object's zone hints mean."""
+        return hinted(self._sites, row)
+
+    def stays(self, router: Doc) -> str | None:
+        """The one site a router's zone hints name."""
+        return alone(self._sites, router)
+
+    async def bring(self, site: str, networks: Iterable[str]) -> None:
+        """Networks stand in the site, with all their subnets, where they can: their router is there and nowhere else."""
+        for ident in networks:
+            if await self._r.site_id(site, NETWORK, ident) is not None or (net := await self._r.hub(NETWORK, ident)) is None:
+                continue
+            try:
+                await self._span.admit(site, net)
+            except Fault as e:
+                log.warning("network stays without its router", site=site, network=ident, error=e.message)
+                continue
+            subnets = await self._r.hub_list(SUBNET, ("network_id", ident))
+            await self.ensure(site, net, subnets, routed={s["id"] for s in subnets}, consumer=None)
+
+    async def may_reach(self, site: str, network: str) -> None:
+        """Raises Fault 409 where a network cannot stand in a site, before anybody tries; nothing is written down."""
+        net = await self._r.hub(NETWORK, network)
+        if net is not None:
+            await self._span.judge(site, net)
 
     def joined(self, one: str, two: str) -> bool:
         """Whether frames get from one site to the other."""
@@ -280,7 +310,7 @@ class NetworkReplicas:
     async def _gateway(self, site: str, net: Doc, subnet: Doc, *, routed: bool) -> str | None:
         """What guests of this site are told. The hub's address where it is answered here or nowhere, else the local router's."""
         hub_address: str | None = subnet["gateway_ip"]
-        if hub_address is None or not routed or await self.home(net, site) == site:
+        if hub_address is None or not routed or await self.home(net, site) == site or await self.pinned.site(net["id"]):
             return hub_address
         return await self.reserve(site, subnet, router=True)
 
@@ -295,10 +325,6 @@ class NetworkReplicas:
 def reserved_for(site: str, *, router: bool) -> str:
     """The ``device_id`` of a reservation."""
     return f"{RESERVATION}{site}" + ("-router" if router else "")
-
-
-def _home(hub_id: str) -> str:
-    return f"network.home/{hub_id}"
 
 
 def _announcer(subnet: str) -> str:

@@ -32,6 +32,8 @@ class Plan:
     ways: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """As ``reach.ways``: empty where every site has all of its networks."""
     bridge: Bridge | None = None
+    leaving: frozenset[str] = frozenset()
+    """Sites that have a copy of a router whose hints name another."""
 
     @property
     def stale(self) -> bool:
@@ -59,7 +61,13 @@ class RouterReplicas:
         networks = sorted({p["network_id"] for p in interfaces})
         at, *found = await asyncio.gather(self._r.sites_of(ROUTER, router["id"]), *(self._r.sites_of(NETWORK, n) for n in networks))
         where = {net: frozenset(sites) for net, sites in zip(networks, found, strict=True)}
+        only = self._networks.stays(router)
         sites = frozenset(at).union(*where.values())
+        if only is not None:
+            here = frozenset([only]) if sites else sites
+            if here - at.keys():
+                await self._r.store.docs.put(_making(router["id"]), [only])
+            return Plan(router, interfaces, here, leaving=frozenset(at) - here)
         if sites - at.keys():  # a copy whose answer is lost has no pair
             await self._r.store.docs.put(_making(router["id"]), sorted(sites))
         homes = {net: await self._networks.home({"id": net}) for net in networks}
@@ -80,6 +88,8 @@ class RouterReplicas:
         if bridge is not None and site in bridge.ports:
             await self._networks.ensure(site, bridge.net, bridge.subnets, routed=set(), consumer=None)
             inside += bridge.ports[site]
+        if self._networks.stays(router):
+            await self._networks.bring(site, sorted({p["network_id"] for p in inside}))
         # Interfaces of two syncs of one router at a time would each be made twice, and a Neutron given the same one twice at
         # once was seen to hang. Leases of copies are taken below this one, and nobody who holds one of theirs asks for it.
         async with self._r.alone(site, "router-sync", router["id"]):
@@ -127,15 +137,17 @@ class RouterReplicas:
     async def _interfaces(self, site: str, router: Doc, site_id: str, interfaces: list[Doc]) -> None:
         """One per hub port whose network stands here; others of ours go first, for their subnet may come again."""
         have = {stamped(p): p for p in await self._r.site_list(site, PORT, ("device_id", site_id), ("device_owner", INTERFACE))}
+        pinned = self._networks.stays(router) == site  # before it was, it may have had a reserved address here
         wanted = {}
         for port in interfaces:
             network = await self._r.site_id(site, NETWORK, port["network_id"])
             if network is not None:
                 wanted[port["id"]] = (port, network)
-        for hub_id, row in have.items():
-            if hub_id is not None and hub_id not in wanted:
+        for hub_id, row in list(have.items()):
+            if hub_id is not None and (hub_id not in wanted or (pinned and _addresses(row) != _addresses(wanted[hub_id][0]))):
                 await self._unplug(site, site_id, row)
                 await self._r.store.pairs.drop(PORT.name, hub_id, site)
+                del have[hub_id]
         # A port that was made and never plugged is on no list of the router's, and holds the address of its successor.
         docs, key = self._r.store.docs, f"router.plugging/{site}/{router['id']}"
         begun = await docs.get(key) or []
@@ -273,6 +285,10 @@ class RouterReplicas:
 
 def _making(router: str) -> str:
     return f"router.making/{router}"
+
+
+def _addresses(port: Doc) -> set[str]:
+    return {f["ip_address"] for f in port["fixed_ips"]}
 
 
 def _plain(router: Doc) -> list[reach.Route]:

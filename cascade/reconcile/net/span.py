@@ -52,23 +52,31 @@ class Span:
 
         Who comes first to a network that cannot be everywhere decides where it can: written down before it stands there.
         """
+        if await self.judge(site, net):
+            return
+        names = self._sites.names()
+        docs, key = self._r.store.docs, _claim(net["id"])
+        async with self._r.alone(HUB, "span", net["id"]):
+            first = await docs.get(key)
+            if first == site or (first in names and joined(self._sites, str(first), site)):
+                return
+            await self.judge(site, net)  # again: another may have been first
+            await docs.put(key, site)
+
+    async def judge(self, site: str, net: Doc) -> bool:
+        """Whether the network may stand here whoever comes first. Raises Fault 409 where it cannot, as it stands now."""
         home = alone(self._sites, net)
         if home not in (None, site):
             text = f"Network {net['id']} stays in availability zone {home}, which its hints name: no port of it can be in {site}."
             raise Fault(409, text)
         names = self._sites.names()
         if home == site or all(joined(self._sites, site, other) for other in names):
-            return
-        docs, key = self._r.store.docs, _claim(net["id"])
-        async with self._r.alone(HUB, "span", net["id"]):
-            first = await docs.get(key)
-            if first == site or (first in names and joined(self._sites, str(first), site)):
-                return
-            stands = [s for s in await self._r.sites_of(NETWORK, net["id"]) if s in names and not joined(self._sites, s, site)]
-            if stands:
-                text = f"Network {net['id']} is in availability zone {min(stands)}, and nothing joins networks there with {site}."
-                raise Fault(409, text)
-            await docs.put(key, site)
+            return True
+        stands = [s for s in await self._r.sites_of(NETWORK, net["id"]) if s in names and not joined(self._sites, s, site)]
+        if stands:
+            text = f"Network {net['id']} is in availability zone {min(stands)}, and nothing joins networks there with {site}."
+            raise Fault(409, text)
+        return False
 
     async def forget(self, hub_id: str) -> None:
         """The network is gone."""
