@@ -25,7 +25,7 @@ class Limits:
     """Image streams in flight per target, those of north clients included; each holds less than a megabyte."""
     logins: int = 4
     """Tokens made at once per site: each costs the site a password hash (R5.5)."""
-    probe_interval: float = 5.0
+    probe_interval: float = 15.0
     """Between two probes of a quiet target, jittered by a fifth."""
     probe_deadline: float = 2.0
     """An unanswered probe has failed after this; a call silent for as long asks for a probe at once."""
