@@ -48,6 +48,7 @@ class Monitor(Mapping[str, Health]):
         self._loops: dict[str, asyncio.Task[None]] = {}
         self._pokes: dict[str, asyncio.Event] = {}
         self._probe: Probe | None = None
+        self._news = asyncio.Event()
         self.on_down: list[Callable[[str], None]] = []
         """Called with a target's name at the moment it goes down."""
         self.on_up: list[Callable[[str], None]] = []
@@ -75,6 +76,14 @@ class Monitor(Mapping[str, Health]):
         if own is not None and own.state == "down":
             return False
         return target == HUB or not self._down(target)
+
+    async def settle(self, target: str, service: str) -> None:
+        """Wait while probes are finding out whether the target is there: something failed, and nothing since.
+
+        For calls that must not be given up once sent: better a few seconds late than a minute in a void.
+        """
+        while target in self._loops and self.allows(target, service) and self._suspect(target, service):
+            await self._news.wait()
 
     def down(self, target: str) -> list[str]:
         """Services of a target that count as down."""
@@ -155,6 +164,10 @@ class Monitor(Mapping[str, Health]):
         essential = self._essential.get(target, ())
         return any((b := self._breakers.get((target, s))) is not None and b.state == "down" for s in essential)
 
+    def _suspect(self, target: str, service: str) -> bool:
+        known = (self._breakers.get((target, s)) for s in (*self._essential.get(target, ()), service))
+        return any(b.suspect for b in known if b is not None)
+
     def _success(self, target: str, service: str, latency: float) -> None:
         was = self._down(target)
         if self._breaker(target, service).success(latency, probe=True):
@@ -184,6 +197,8 @@ class Monitor(Mapping[str, Health]):
             self._failure(target, service, str(e), probe=True)
         else:
             self._success(target, service, self._clock() - begun)
+        news, self._news = self._news, asyncio.Event()
+        news.set()
 
     async def _watch_one(self, target: str) -> None:
         poked, limits = self._pokes[target], self._limits

@@ -113,6 +113,8 @@ class Transport:
         """
         if not probe:
             telemetry.asked(target)
+            if method not in _READS:
+                await self._settled(target, service, self._limits.call if timeout is None else timeout)
             self._admit(target, service)
         lane = self._lane(target, tls)
         begun, outcome = time.monotonic(), "error"
@@ -205,6 +207,14 @@ class Transport:
     def _admit(self, target: str, service: str) -> None:
         if not self._monitor.allows(target, service):
             raise SiteUnreachable(target, f"{service}: counts as down, not tried")
+
+    async def _settled(self, target: str, service: str, seconds: float) -> None:
+        """A write is not sent into a silence that probes are already looking into. Raises SiteUnreachable: not sent."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._monitor.settle(target, service)
+        except TimeoutError:
+            raise SiteUnreachable(target, f"{service}: it is not clear whether it is there, not tried") from None
 
     def _account(self, target: str, service: str, status: int) -> None:
         if status in _GATEWAY:  # a proxy before a dead service says so too: neither life nor death is proven

@@ -90,7 +90,8 @@ class Context:
                 interface="public" if shared or self.cloud.is_hub else "internal",
             ),
             "service_user": self.auth(service, send_service_user_token=True),
-            "oslo_policy": {"enforce_scope": True},
+            # Readers only read: what newer releases do by themselves, an older Cinder must be told.
+            "oslo_policy": {"enforce_scope": True, "enforce_new_defaults": True},
             "oslo_concurrency": {"lock_path": self.var(service) / "lock"},
             "oslo_messaging_notifications": {"driver": "noop"},
         }

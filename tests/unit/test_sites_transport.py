@@ -286,3 +286,28 @@ async def test_a_consumer_that_leaves_frees_its_place() -> None:
                     async for _chunk in reply.chunks():
                         raise RuntimeError("client gone")
         await rig.transport.close()
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+async def test_a_write_waits_for_the_verdict_about_a_silent_site(rig: Rig, comes_back: bool) -> None:
+    """Sent into a silence it would hang for its whole deadline; it is sent, or refused unsent, once probes know."""
+    answers = asyncio.Event()
+
+    async def probe(target: str, service: str) -> None:
+        if not answers.is_set():
+            raise SiteUnreachable(target, "silent")
+
+    on(rig, "POST", "/x", web.Response(status=202))
+    rig.monitor._limits = replace(rig.limits, probe_gap=0.3)
+    rig.monitor.start(probe)
+    while not rig.monitor._suspect("paris", "compute"):  # noqa: ASYNC110 - one probe has failed, the second is due
+        await asyncio.sleep(0.01)
+    assert rig.monitor.allows("paris", "compute")
+    if comes_back:
+        answers.set()
+        assert (await rig.get(method="POST")).status == 202  # type: ignore[attr-defined]
+    else:
+        with pytest.raises(SiteUnreachable):
+            await rig.get(method="POST")
+        assert not rig.fake.calls
+    await rig.monitor.close()
