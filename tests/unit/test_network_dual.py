@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -84,3 +85,16 @@ async def test_an_interface_of_an_interrupted_try_is_taken_over(net: Net) -> Non
     await net.networks.sync("router", router["id"])
     await net.settle()
     assert {p["id"] for p in net.paris.copies("ports") if p["device_owner"] == INTERFACE} == before
+
+
+async def test_the_address_held_for_a_site_stays_the_same(net: Net) -> None:
+    """A port that holds an IPv4 address gets one of the SLAAC subnet too: not the one held there."""
+    dual(net)
+    four, six = (net.hub.only("subnets", cidr=c) for c in ("10.0.0.0/24", "fd00:1::/64"))
+    reserve = net.networks._networks.reserve
+    both = [await reserve("paris", s, router=True) for s in (six, four)]
+    net.hub.rows["ports"] = dict(reversed(net.hub.rows["ports"].items()))
+    assert [await reserve("paris", s, router=True) for s in (six, four)] == both
+    at_once = await asyncio.gather(*(reserve("tokyo", s, router=True) for s in (six, four)))
+    net.hub.rows["ports"] = dict(reversed(net.hub.rows["ports"].items()))
+    assert [await reserve("tokyo", s, router=True) for s in (six, four)] == at_once

@@ -226,7 +226,8 @@ class NetworkReplicas:
         known = await self._reserved(subnet, device)
         if known is not None:
             return known
-        async with self._r.alone(site, f"reserve{'-router' if router else ''}", subnet["id"]):
+        # For the whole network: a port made for one subnet is given an address of those with SLAAC too, and holds that one then.
+        async with self._r.alone(site, f"reserve{'-router' if router else ''}", subnet["network_id"]):
             known = await self._reserved(subnet, device)
             if known is not None:
                 return known
@@ -245,7 +246,10 @@ class NetworkReplicas:
 
     async def _reserved(self, subnet: Doc, device: str) -> Doc | None:
         rows = await self._r.hub_list(PORT, ("network_id", subnet["network_id"]), ("device_owner", RESERVED), ("device_id", device))
-        return next((r for r in rows for f in r["fixed_ips"] if f["subnet_id"] == subnet["id"]), None)
+        found = [r for r in rows if any(f["subnet_id"] == subnet["id"] for f in r["fixed_ips"])]
+        return min(
+            found, key=lambda r: (len(r["fixed_ips"]), r["id"]), default=None
+        )  # the one made for this subnet, if there is one
 
     # -- making ------------------------------------------------------------------------------------------------------
 
