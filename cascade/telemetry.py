@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Mapping, MutableMapping, Sequence
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -83,14 +84,24 @@ _SECRET_TEXT = (
     (re.compile(r"(?i)((?:password|adminpass|secret)['\"]?\s*[:=]\s*['\"]?)[^'\"\s,}&]+"), r"\1" + CUT),
 )
 
+_SUSPICIOUS = re.compile(r"(?i)gAAAA|eyJ|:/|token|password|adminpass|secret")
+"""Without one of these nothing above can match; almost no value has one."""
+
 
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """The last processor before rendering: no token and no password leaves this process through a log."""
-    return {k: CUT if _SECRET_KEY.match(k) and v else _clean(v) for k, v in event.items()}
+    return {k: CUT if v and _secret(k) else _clean(v) for k, v in event.items()}
+
+
+@lru_cache(maxsize=1024)
+def _secret(key: str) -> bool:
+    return _SECRET_KEY.match(key) is not None
 
 
 def _clean(value: Any, depth: int = 0) -> Any:
     if isinstance(value, str):
+        if not _SUSPICIOUS.search(value):
+            return value
         for pattern, instead in _SECRET_TEXT:
             value = pattern.sub(instead, value)
         return value
@@ -99,7 +110,7 @@ def _clean(value: Any, depth: int = 0) -> Any:
     if depth > 6 or value is None or isinstance(value, bool | int | float):
         return value if depth <= 6 else "..."
     if isinstance(value, Mapping):
-        return {str(k): CUT if _SECRET_KEY.match(str(k)) and v else _clean(v, depth + 1) for k, v in value.items()}
+        return {str(k): CUT if v and _secret(str(k)) else _clean(v, depth + 1) for k, v in value.items()}
     if isinstance(value, Sequence | set | frozenset):
         return [_clean(v, depth + 1) for v in value]
     return _clean(repr(value), depth + 1)

@@ -119,6 +119,8 @@ async def find(core: Core, req: Request) -> view.Held | None:
         ident = UUID(req.match.get("id", "")).hex
     except ValueError:
         return None
+    if req.method == "GET" and core.store.index.settled("server", req.match["id"]):
+        return None
     intent = await core.store.intents.find(ident)
     if intent is None or intent.state not in building.SHOWN or not intent.resource_id:
         return None

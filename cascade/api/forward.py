@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from cascade.api.core import Core
-from cascade.api.links import north_links, url_map
+from cascade.api.links import north_links, url_words
 from cascade.api.request import Params, Request, Response
 from cascade.model.caller import Caller
 from cascade.model.errors import BadReply
@@ -128,7 +128,7 @@ def _readable(reply: Reply) -> bool:
 async def north_doc(core: Core, site: str, doc: Any, caller: Caller, service: str, *, ints: Collection[str] = ()) -> Any:
     """A decoded site document in north terms. ``ints``: keys that hold integer ids of the site."""
     mapping = await north_ids(core, site, translate.tokens(doc), caller)
-    urls = {a.decode(): b.decode() for a, b in url_map(core, site)}
+    urls = url_words(core, site)
     return bodies.to_north(translate.rewrite(doc, mapping), site=core.sites.get(site), service=service, urls=urls, ints=ints)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
+
 from cascade.api.core import Core
 from cascade.sites.south import service_root
 
@@ -14,13 +17,27 @@ def north_links(core: Core, target: str, body: bytes) -> bytes:
     return body
 
 
-def url_map(core: Core, target: str) -> list[tuple[bytes, bytes]]:
+def url_map(core: Core, target: str) -> tuple[tuple[bytes, bytes], ...]:
     """(south base, north base) pairs of one target, without trailing version or slash."""
-    public = core.conf.public_url.rstrip("/")
+    return _map(core.conf.public_url.rstrip("/"), tuple(core.south.base_urls(target).items()))
+
+
+def url_words(core: Core, target: str) -> Mapping[str, str]:
+    """The same as text."""
+    return _words(url_map(core, target))
+
+
+@lru_cache(maxsize=4096)
+def _map(public: str, urls: tuple[tuple[str, str], ...]) -> tuple[tuple[bytes, bytes], ...]:
     pairs = []
-    for service, url in core.south.base_urls(target).items():
+    for service, url in urls:
         root = service_root(url)
         north = f"{public}/{service}"
         pairs.append((root, north))
         pairs.append((root.replace("/", "\\/"), north.replace("/", "\\/")))
-    return [(a.encode(), b.encode()) for a, b in sorted(set(pairs), key=lambda p: -len(p[0]))]
+    return tuple((a.encode(), b.encode()) for a, b in sorted(set(pairs), key=lambda p: -len(p[0])))
+
+
+@lru_cache(maxsize=4096)
+def _words(pairs: tuple[tuple[bytes, bytes], ...]) -> Mapping[str, str]:
+    return {a.decode(): b.decode() for a, b in pairs}

@@ -61,7 +61,7 @@ async def zonal_list(core: Core, req: Request) -> Response:
     what = lists.Listing(
         service=req.service, path=req.path, collection=row.collection, kind=row.resource, ties=row.ties, params=params,
         project=project, owners=await _owners(core, usable, project), deadline=core.conf.list_deadline,
-        keep=keep if every or together is not None or held is not None else None,
+        keep=keep if every or together is not None or held is not None else None, prime=core.store.pairs.read_ahead,
     )  # fmt: skip
 
     async def ask(site: str, path: str, params: Sequence[tuple[str, str]], timeout: float) -> Reply:

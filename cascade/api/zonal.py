@@ -29,7 +29,8 @@ _PROBE_VERSION = {"compute": "2.1", "volume": "3.60"}
 
 async def locate(core: Core, req: Request, kind: str, ident: str) -> IndexEntry | None:
     """Where a zonal thing is, if the caller may know. None = let the hub's service say that it does not exist."""
-    entry = await core.store.index.get(kind, ident)
+    look = core.store.index.shown if req.method == "GET" else core.store.index.get
+    entry = await look(kind, ident)
     if entry is not None:
         if entry.project_id == req.caller.project_id or req.caller.is_admin:
             return entry

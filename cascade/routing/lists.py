@@ -131,6 +131,7 @@ async def _merged(
         rows += got
     if reader.refusals and reader.failed.keys() >= set(sites):
         raise reader.refusals[0]
+    await reader.prime(rows, streams.values())
     await reader.learn(rows)
     if rows and out.more:
         at = {s.site: s.at and await reader.north_id(s.site, s.at) for s in streams.values() if s.placed}

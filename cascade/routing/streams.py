@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -44,6 +44,12 @@ class Keep(Protocol):
     """Those rows of a site that belong to projects of this cloud: a site has tenants of its own."""
 
     async def __call__(self, site: str, rows: Sequence[Row]) -> list[Row]: ...
+
+
+class Prime(Protocol):
+    """Reads ahead which north ids the things of many sites have, so that asking for each of them costs nothing."""
+
+    async def __call__(self, ids: Mapping[str, Sequence[str]]) -> None: ...
 
 
 class Entry(Protocol):
@@ -92,6 +98,7 @@ class Listing:
     """Site -> the site's id of ``project``: a row of any other is dropped (design review 4.5). Empty: not checked."""
     keep: Keep | None = None
     """Set where every project's rows are asked for; it needs the owner, which only lists with ``/detail`` show."""
+    prime: Prime | None = None
     deadline: float
     """Seconds for everything."""
 
@@ -110,7 +117,7 @@ class Stream:
     chunk: int
     """Rows to ask for; doubles with every call."""
     tail: str | None = None
-    """North id of the last row read: the marker of the next call."""
+    """Id of the last row read, the site's or north's: the marker of the next call."""
     rows: list[Row] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
     open: bool = True
@@ -151,12 +158,24 @@ class Reader:
         """The north id of a site's thing."""
         return (await self._north(site, [ident])).get(ident, ident)
 
+    async def prime(self, rows: Sequence[Row], streams: Iterable[Stream] = ()) -> None:
+        """Names that are due to be asked for: of the rows of a page, and of where its lists stand."""
+        if self._what.prime is None:
+            return
+        ids: dict[str, list[str]] = {s.site: [s.at] for s in streams if s.at}
+        for row in rows:
+            ids.setdefault(row.site, []).append(row.id)
+        await self._what.prime(ids)
+
     async def learn(self, rows: Sequence[Row]) -> None:
         """Tell the index the sites' own times: they are list positions later on."""
+        ages: dict[str, dict[str, float]] = {}
+        for row in rows:
+            if row.created is not None:
+                ages.setdefault(row.site, {})[row.id] = row.created
         known: dict[str, float] = {}
-        for site in {r.site for r in rows}:
-            here = {r.id: r.created for r in rows if r.site == site and r.created is not None}
-            names = await self._north(site, list(here)) if here else {}
+        for site, here in ages.items():
+            names = await self._north(site, list(here))
             known |= {names.get(k, k): v for k, v in here.items()}
         if known:
             await self._index.set_created(self._what.kind, known)
@@ -243,13 +262,13 @@ class Reader:
         stream.open = (links or sent >= asked) and bool(fresh)
         stream.rows += fresh if what.keep is None else await what.keep(stream.site, fresh)
         if fresh:
-            stream.tail = await self.north_id(stream.site, fresh[-1].id)
+            stream.tail = fresh[-1].id
 
     async def _after(self, stream: Stream, params: Params) -> Reply | None:
         """The list after the stream's tail. Where the site has forgotten that row: after the one before it in the index,
         or (None) the stream was sought from the start."""
         for _ in range(_STEPS_BACK):
-            marker = stream.tail
+            marker = stream.tail and await self.north_id(stream.site, stream.tail)
             reply = await self.get(stream.site, self.path, params if marker is None else [*params, ("marker", marker)])
             if marker is None or not marker_lost(reply, marker):
                 return reply

@@ -73,6 +73,7 @@ class Discovery:
     def __init__(self, sites: Sites, south: South, store: DocStore) -> None:
         self._sites, self._south, self._store = sites, south, store
         self._facts: dict[str, Facts] = {}
+        self._common: dict[str, tuple[list[str], Window]] = {}
         self._due = asyncio.Event()
         self._again: set[str] = set()
         sites.health.on_up.append(self._look_again)
@@ -85,7 +86,14 @@ class Discovery:
         A site that has never been reached cannot narrow it. Should nothing be common to all, the hub's own is offered
         and the log says so: joining a site checks for it first.
         """
-        targets = [n for n in self._sites.names() if n in self._facts]
+        names = self._sites.names()
+        known = self._common.get(service)
+        if known is None or known[0] != names:  # asked for by every request: with many sites it is worth remembering
+            known = self._common[service] = names, self._in_common(service, names)
+        return known[1]
+
+    def _in_common(self, service: str, names: list[str]) -> Window:
+        targets = [n for n in names if n in self._facts]
         if service != "placement":
             targets.insert(0, HUB)
         known = [self._facts[t].windows[service] for t in targets if t in self._facts and service in self._facts[t].windows]
@@ -127,6 +135,7 @@ class Discovery:
             doc = await self._store.docs.get(f"discovery/{target}")
             if doc is not None:
                 self._facts[target] = msgspec.convert(doc, Facts)
+        self._common.clear()
         if new := [t for t in self._targets() if t not in self._facts]:
             await self.refresh(*new, timeout=5.0)
 
@@ -177,6 +186,7 @@ class Discovery:
             return
         if facts != self._facts.get(target):
             self._facts[target] = facts
+            self._common.clear()
             with contextlib.suppress(Conflict):  # another gateway learnt the same at the same moment
                 await self._store.docs.put(f"discovery/{target}", msgspec.to_builtins(facts))
 

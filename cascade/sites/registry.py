@@ -37,6 +37,7 @@ class Sites:
     def __init__(self, store: SiteStore, *, limits: Limits | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._sites: dict[str, Site] = {}
+        self._names: tuple[str, ...] = ()
         self._trials: dict[str, Site] = {}
         self.limits = limits or Limits()
         self.health = Monitor(self.limits, clock=clock)
@@ -45,19 +46,19 @@ class Sites:
 
     async def reload(self) -> bool:
         """Read the rows again; says whether anything changed."""
-        rows = {s.name: s for s in await self._store.sites.all()}
+        rows = {s.name: s for s in sorted(await self._store.sites.all(), key=lambda s: s.number)}
         changed = rows != self._sites
-        self._sites = rows
+        self._sites, self._names = rows, tuple(s.name for s in rows.values() if s.enabled)
         self.health.watch(self._watched())
         return changed
 
     def names(self) -> list[str]:
         """Enabled sites, draining ones included, in the order of their numbers."""
-        return [s.name for s in self.all() if s.enabled]
+        return list(self._names)
 
     def all(self) -> list[Site]:
         """Every row, disabled ones too, in the order of their numbers."""
-        return sorted(self._sites.values(), key=lambda s: s.number)
+        return list(self._sites.values())
 
     def get(self, name: str) -> Site:
         """The row of a site. Raises SiteUnreachable for one that is not (or no longer) there."""

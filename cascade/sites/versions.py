@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 Window = tuple[str, str]
 """(lowest, highest), both included."""
@@ -11,6 +12,7 @@ Window = tuple[str, str]
 _FORMAT = re.compile(r"([1-9]\d*)\.([1-9]\d*|0)")
 
 
+@lru_cache(maxsize=1024)
 def parse(version: str) -> tuple[int, int]:
     """(major, minor), to be compared. Raises ValueError for anything but ``N.M``, ``latest`` included."""
     m = _FORMAT.fullmatch(version)

@@ -21,6 +21,7 @@ from cascade.store.ledger import Ledger, give, known, take
 from cascade.store.pairs import Pairs
 from cascade.store.roles import Roles
 from cascade.store.session import Session
+from cascade.store.settled import Settled
 from cascade.store.sites import SiteRows
 
 
@@ -31,8 +32,9 @@ class Store:
         self.owner = uuid.uuid4().hex
         self._session = Session(url)
         self.sites = SiteRows(self._session)
-        self.index = Index(self._session)
-        self.pairs = Pairs(self._session)
+        settled = Settled()
+        self.index = Index(self._session, settled)
+        self.pairs = Pairs(self._session, settled)
         self.intents = Intents(self._session, self.owner)
         self.ledger = Ledger(self._session)
         self.leases = Leases(self._session)

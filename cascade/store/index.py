@@ -7,12 +7,21 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import and_, bindparam, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cascade.store.schema import index as T
+from cascade.store.schema import intents, pairs
 from cascade.store.schema import presence as P
 from cascade.store.session import Session
+from cascade.store.settled import Settled
+
+# Said once, since a statement costs more to build than to run.
+_LIVE = select(T).where(T.c.kind == bindparam("kind"), T.c.id == bindparam("id"), T.c.deleted.is_(None))
+_OPEN = select(intents.c.id).where(intents.c.id == bindparam("id"))
+_PAIRED = select(pairs.c.site_id).where(
+    pairs.c.site == bindparam("site"), or_(pairs.c.hub_id == bindparam("id"), pairs.c.site_id == bindparam("id"))
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,8 +41,8 @@ class Index:
     """Queries over things. Presence counts are kept in the same transaction, so that "where has this project
     anything?" costs one small read however many things there are."""
 
-    def __init__(self, session: Session) -> None:
-        self._s = session
+    def __init__(self, session: Session, settled: Settled | None = None) -> None:
+        self._s, self._settled = session, settled or Settled()
 
     async def add(self, kind: str, id: str, *, site: str, project_id: str, user_id: str, created: float | None = None) -> None:
         """Idempotent."""
@@ -55,6 +64,30 @@ class Index:
         where = and_(T.c.kind == kind, T.c.id == id)
         rows = await self._rows(select(T).where(where if deleted else and_(where, T.c.deleted.is_(None))))
         return rows[0] if rows else None
+
+    async def shown(self, kind: str, id: str) -> IndexEntry | None:
+        """The live row, for a read: it may be out of date by seconds in what its site knows better. See ``settled``."""
+        known = self._settled.get(kind, id)
+        if known is not None:
+            return known
+
+        async def work(c: AsyncConnection) -> tuple[IndexEntry | None, bool]:
+            row = (await c.execute(_LIVE, {"kind": kind, "id": id})).first()
+            if row is None:
+                return None, False
+            entry = IndexEntry(**row._mapping)
+            creating = (await c.execute(_OPEN, {"id": id.replace("-", "")})).first()
+            paired = (await c.execute(_PAIRED, {"site": entry.site, "id": id})).first()
+            return entry, creating is None and paired is None
+
+        entry, settled = await self._s.read(work)
+        if entry is not None and settled:
+            self._settled.put(entry)
+        return entry
+
+    def settled(self, kind: str, id: str) -> bool:
+        """Whether ``shown`` has lately found the thing at its site with nothing of its create left to do."""
+        return self._settled.get(kind, id) is not None
 
     async def unknown(self, kind: str, ids: Collection[str]) -> set[str]:
         """Those of ``ids`` that have neither a row nor a tombstone."""
@@ -121,6 +154,7 @@ class Index:
             await _count(c, row.project_id, kind, row.site, -1)
 
         await self._s.write(work)
+        self._settled.drop(id)
 
     async def move(self, kind: str, id: str, *, project_id: str, user_id: str) -> None:
         """A thing that was given to another project."""
@@ -134,6 +168,7 @@ class Index:
                 await _count(c, owner, kind, row.site, n)
 
         await self._s.write(work)
+        self._settled.drop(id)
 
     async def set_created(self, kind: str, created: Mapping[str, float]) -> None:
         """The sites' own times, as seen in their answers; rows that have them already are not written."""

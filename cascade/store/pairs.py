@@ -1,18 +1,28 @@
-"""Pairs: hub id and site id of one thing. Immutable, so a small memory stands in front; what is not known is always asked."""
+"""Pairs: hub id and site id of one thing. Immutable, so a small memory stands in front; what a client names is always asked."""
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, delete, select
+from sqlalchemy import and_, delete, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cascade.model.errors import Conflict
+from cascade.store.schema import index as things
 from cascade.store.schema import pairs as T
 from cascade.store.session import Session
+from cascade.store.settled import Settled
+
+NONE_SECONDS = 5.0
+"""How long it is believed that an id of a site has no pair: only of what the index has under that id, and of projects and users.
+A server that was just made at its site can be seen there before its pair is written down."""
+_IDENTITY = 32
+"""Length of Keystone's ids; all others' are written with hyphens."""
+_OWN = select(things.c.site, things.c.id).where(things.c.deleted.is_(None))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,10 +39,11 @@ class Pair:
 class Pairs:
     """Queries over pairs."""
 
-    def __init__(self, session: Session, *, size: int = 100_000) -> None:
-        self._s, self._size = session, size
+    def __init__(self, session: Session, settled: Settled | None = None, *, size: int = 100_000) -> None:
+        self._s, self._settled, self._size = session, settled or Settled(), size
         self._hub: OrderedDict[tuple[str, str], Pair] = OrderedDict()
         self._site: OrderedDict[tuple[str, str], Pair] = OrderedDict()
+        self._none: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     async def get(self, kind: str, hub_id: str, site: str) -> Pair | None:
         """One pair."""
@@ -89,32 +100,55 @@ class Pairs:
 
     async def to_site(self, site: str, ids: Collection[str]) -> dict[str, Pair]:
         """hub id -> pair, of those that have one at the site."""
-        return await self._many(site, ids, self._hub, T.c.hub_id, "hub_id")
+        out = {i: pair for i in ids if (pair := self._hub.get((site, i))) is not None}
+        unknown = [i for i in ids if i not in out and not self._settled.at(site, i)]
+        for at in range(0, len(unknown), 500):
+            for pair in await self._rows(and_(T.c.site == site, T.c.hub_id.in_(unknown[at : at + 500]))):
+                out[pair.hub_id] = pair
+                self._remember(pair)
+        return out
 
     async def to_hub(self, site: str, ids: Collection[str]) -> dict[str, Pair]:
         """site id -> pair."""
-        return await self._many(site, ids, self._site, T.c.site_id, "site_id")
+        if self._due(site, ids):
+            await self.read_ahead({site: ids})
+        return {i: pair for i in ids if (pair := self._site.get((site, i))) is not None}
+
+    async def read_ahead(self, ids: Mapping[str, Collection[str]]) -> None:
+        """site -> its ids: read at once what ``to_hub`` will be asked site by site in a moment."""
+        due = [(site, i) for site, some in ids.items() for i in self._due(site, some)]
+        for at in range(0, len(due), 500):
+            part = due[at : at + 500]
+
+            async def work(c: AsyncConnection, part: list[tuple[str, str]] = part) -> tuple[list[Pair], set[tuple[str, str]]]:
+                found = [Pair(**r._mapping) for r in await c.execute(select(T).where(tuple_(T.c.site, T.c.site_id).in_(part)))]
+                paired = {(p.site, p.site_id) for p in found}
+                rest = [i for s, i in part if (s, i) not in paired and len(i) != _IDENTITY]
+                own = {(r.site, r.id) for r in await c.execute(_OWN.where(things.c.id.in_(rest)))} if rest else set()
+                return found, own
+
+            found, own = await self._s.read(work)
+            for pair in found:
+                self._remember(pair)
+            until = time.monotonic() + NONE_SECONDS
+            for key in part:
+                if key not in self._site and (key in own or len(key[1]) == _IDENTITY):
+                    self._none.pop(key, None)
+                    self._none[key] = until
+        while len(self._none) > self._size:
+            self._none.popitem(last=False)
+
+    def _due(self, site: str, ids: Collection[str]) -> list[str]:
+        now = time.monotonic()
+        return [
+            i for i in ids
+            if (site, i) not in self._site and self._none.get((site, i), 0.0) <= now and not self._settled.at(site, i)
+        ]  # fmt: skip
 
     async def all(self, kind: str, site: str | None = None) -> list[Pair]:
         """Every pair of a kind."""
         where = T.c.kind == kind
         return await self._rows(where if site is None else and_(where, T.c.site == site))
-
-    async def _many(
-        self, site: str, ids: Collection[str], memory: OrderedDict[tuple[str, str], Pair], column: Any, side: str
-    ) -> dict[str, Pair]:
-        out, unknown = {}, []
-        for ident in ids:
-            known = memory.get((site, ident))
-            if known is not None:
-                out[ident] = known
-            else:
-                unknown.append(ident)
-        for at in range(0, len(unknown), 500):
-            for pair in await self._rows(and_(T.c.site == site, column.in_(unknown[at : at + 500]))):
-                out[getattr(pair, side)] = pair
-                self._remember(pair)
-        return out
 
     async def _rows(self, where: Any) -> list[Pair]:
         async def work(c: AsyncConnection) -> list[Pair]:
@@ -128,6 +162,8 @@ class Pairs:
         return rows[0] if rows else None
 
     def _remember(self, pair: Pair) -> None:
+        self._settled.drop(pair.hub_id, pair.site_id)
+        self._none.pop((pair.site, pair.site_id), None)
         self._hub[pair.site, pair.hub_id] = pair
         self._site[pair.site, pair.site_id] = pair
         for memory in (self._hub, self._site):

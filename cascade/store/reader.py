@@ -26,9 +26,9 @@ class _Here:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def execute(self, statement: Any) -> CursorResult[Any]:
+    async def execute(self, statement: Any, values: Any = None) -> CursorResult[Any]:
         """One statement; it does not wait for anything but the file."""
-        return self._connection.execute(statement)
+        return self._connection.execute(statement, values)
 
 
 class Reader:

@@ -83,7 +83,7 @@ class World:
             south=SimpleNamespace(call=call, base_urls=lambda site: {}),
             store=SimpleNamespace(
                 pairs=SimpleNamespace(to_site=none, to_hub=none),
-                index=SimpleNamespace(get=get, unknown=unknown, sites_of=sites_of),
+                index=SimpleNamespace(get=get, shown=get, settled=lambda kind, ident: False, unknown=unknown, sites_of=sites_of),
             ),
         )
 

@@ -297,7 +297,9 @@ class Small:
         site = Site(name=known.site, number=1, cloud=known.site)
         self.conf, self.south = load([], []), Recorder()
         self.store = SimpleNamespace(
-            index=SimpleNamespace(get=get), pairs=SimpleNamespace(to_site=none, to_hub=none), intents=SimpleNamespace(find=nothing)
+            index=SimpleNamespace(get=get, shown=get, settled=lambda kind, ident: False),
+            pairs=SimpleNamespace(to_site=none, to_hub=none),
+            intents=SimpleNamespace(find=nothing),
         )
         self.sites = SimpleNamespace(usable=lambda _: True, get=lambda _: site)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -297,3 +298,56 @@ async def test_migrated_is_declared(store: Store) -> None:
     async with store._session.engine.connect() as c:
         assert (await c.execute(text("select 1"))).scalar() == 1
         assert await c.run_sync(differences) == []
+
+
+async def test_what_is_settled_is_not_asked_for_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until something is done to it here, or its time is up."""
+    clock = 0.0
+    monkeypatch.setattr(store.index._settled, "_clock", lambda: clock)
+    reads = 0
+    read = store._session.read
+
+    async def counted(work: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return await read(work)
+
+    monkeypatch.setattr(store._session, "read", counted)
+
+    async def asks(kind: str, ident: str) -> int:
+        before = reads
+        assert await store.index.shown(kind, ident) == await store.index.get(kind, ident)
+        return reads - before - 1
+
+    ident = str(uuid.uuid4())
+    assert await store.index.shown("server", ident) is None
+    await store.index.add("server", ident, site="paris", project_id="p", user_id="u")
+    assert [await asks("server", ident) for _ in range(3)] == [1, 0, 0]
+    assert store.index.settled("server", ident) and not store.index.settled("volume", ident)
+    clock += 61
+    assert [await asks("server", ident) for _ in range(2)] == [1, 0]
+    await store.index.move("server", ident, project_id="q", user_id="u")
+    found = await store.index.shown("server", ident)
+    assert found is not None and found.project_id == "q"
+    before = reads
+    assert await store.pairs.to_site("paris", [ident]) == {} and reads == before
+    await store.pairs.put(Pair(kind="server", hub_id=ident, site="paris", site_id="there", project_id="q"))
+    assert ident in await store.pairs.to_site("paris", [ident])
+    assert [await asks("server", ident) for _ in range(2)] == [1, 1], "one with another id at its site"
+    await store.index.tombstone("server", ident)
+    assert await store.index.shown("server", ident) is None
+
+
+async def test_a_server_still_being_created_is_never_settled(store: Store) -> None:
+    intent = await create(store)
+    ident = str(uuid.UUID(intent.id))
+    await store.index.add("server", ident, site="paris", project_id="p", user_id="u")
+    assert await store.index.shown("server", ident) is not None
+    assert not store.index.settled("server", ident)
+
+
+async def test_no_pair_is_believed_for_seconds(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not at all once there is one."""
+    assert await store.pairs.to_hub("paris", ["there"]) == {}
+    await store.pairs.put(Pair(kind="image", hub_id="here", site="paris", site_id="there"))
+    assert (await store.pairs.to_hub("paris", ["there"]))["there"].hub_id == "here"
