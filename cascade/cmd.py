@@ -7,7 +7,6 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import structlog
 import uvloop
@@ -15,7 +14,7 @@ from aiohttp import web
 from oslo_config import cfg
 
 from cascade import telemetry
-from cascade.api import admin, listing
+from cascade.api import page
 from cascade.api.app import Gateway
 from cascade.api.consoles import PREFIX
 from cascade.api.core import Core
@@ -171,7 +170,4 @@ def _extra(core: Core) -> dict[str, Callable[[web.Request], Awaitable[web.Stream
         return web.Response(body=body, headers={"Content-Type": kind})
 
     relay = Relay(core, core.conf.console_sessions)
-    return {"/healthz": health, "/metrics": metrics, PREFIX: relay.serve}
-
-
-_: Any = (admin, listing)
+    return {"/healthz": health, "/metrics": metrics, PREFIX: relay.serve, page.PREFIX: page.serve}

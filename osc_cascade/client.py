@@ -109,6 +109,11 @@ class Client:
         found: dict[str, Any] = self._call("GET", "/status")["status"]
         return found
 
+    def capacity(self) -> list[dict[str, Any]]:
+        """What the sites have and what is used of it."""
+        rows: list[dict[str, Any]] = self._call("GET", "/capacity")["capacity"]
+        return rows
+
     def _call(self, method: str, path: str, *, body: Any = None, params: Mapping[str, str] | None = None) -> dict[str, Any]:
         reply = self._session.request(
             self._url + path, method, json=body, params=params or {}, raise_exc=False, headers={"Accept": "application/json"}

@@ -10,14 +10,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from importlib import resources
-from importlib.metadata import version
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from cascade import telemetry
-from cascade.api import joining
+from cascade.api import joining, overview, page
 from cascade.api.core import Core
 from cascade.api.policy import Policy
 from cascade.api.request import Request, Response
@@ -110,6 +109,7 @@ ROWS = (
     _row("GET", "/sites/{name}/health", "health", "cascade:site:get"),
     _row("GET", "/intents", "intents", "cascade:intent:get"),
     _row("GET", "/status", "status", "cascade:status:get"),
+    _row("GET", "/capacity", "capacity", "cascade:status:get"),
 )
 
 
@@ -119,14 +119,19 @@ def document() -> bytes:
     return resources.files("cascade.api").joinpath("openapi.yaml").read_bytes()
 
 
-def public(core: Core, method: str, path: str) -> Response | None:
-    """What needs no token: the version document and the OpenAPI document. ``path`` is relative to ``/cascade``."""
+def public(core: Core, method: str, path: str, accept: str = "") -> Response | None:
+    """What needs no token: the version document, which is a browser's way to the page, and the OpenAPI document.
+
+    ``path`` is relative to ``/cascade``.
+    """
     if method not in ("GET", "HEAD"):
         return None
     if path == "/v1/openapi.yaml":
         return Response(status=200, headers={"Content-Type": "application/yaml"}, body=document())
     if path not in ("/", "/v1"):
         return None
+    if path == "/" and "text/html" in accept:
+        return Response(status=303, headers={"Location": f"{core.conf.public_url.rstrip('/')}{page.PREFIX}/"})
     base = f"{core.conf.public_url.rstrip('/')}/cascade/v1"
     links = [{"rel": "self", "href": base}, {"rel": "describedby", "type": "application/yaml", "href": f"{base}/openapi.yaml"}]
     doc = {"id": "v1.0", "status": "CURRENT", "links": links}
@@ -228,28 +233,9 @@ async def intents(core: Core, req: Request) -> Response:
     return Response.of({"intents": [intent_view(i) for i in rows[: _limit(req)]]})
 
 
-async def status(core: Core, req: Request) -> Response:
-    """GET /status."""
-    await core.sites.reload()
-    pending = await core.store.intents.pending()
-    per_site: dict[str, int] = {}
-    for intent in pending:
-        per_site[intent.site] = per_site.get(intent.site, 0) + 1
-    sites = [
-        {"name": s.name, "enabled": s.enabled, "draining": s.draining, "open_intents": per_site.get(s.name, 0),
-         "health": health_view(core.sites.health.get(s.name))}
-        for s in core.sites.all()
-    ]  # fmt: skip
-    windows = {service: core.discovery.window(service) for service in ("compute", "volume")}
-    return Response.of({"status": {
-        "version": version("openstack-cascade"), "hub": health_view(core.sites.health.get(HUB)), "windows": windows,
-        "open_intents": len(pending), "sites": sites,
-    }})  # fmt: skip
-
-
 HANDLERS: dict[str, Callable[[Core, Request], Awaitable[Response]]] = {
     "list": list_sites, "create": create_site, "show": show_site, "update": update_site, "delete": delete_site,
-    "health": site_health, "intents": intents, "status": status,
+    "health": site_health, "intents": intents, "status": overview.status, "capacity": overview.capacity,
 }  # fmt: skip
 
 

@@ -158,8 +158,10 @@ class Gateway:
         if http.method not in _METHODS:
             nowhere = service in _VERSIONS  # Nova and Cinder have no route for it
             raise Fault(404 if nowhere else 405, "The method is not allowed for the requested URL.", kind=WEBOB)
-        if service == "cascade" and (known := admin.public(self.core, http.method, path)) is not None:
-            return known
+        if service == "cascade":
+            known = admin.public(self.core, http.method, path, http.headers.get("accept", ""))
+            if known is not None:
+                return known
         headers = clean_headers(http.headers.items())
         token = raw.get("x-auth-token") or raw.get("x-storage-token")
         if service != "cascade" and versions.is_discovery(service, http.method, path):

@@ -144,11 +144,11 @@ class Networks(Following):
             await self._networks.forget_gone(site, net_id, placed.subnets)
             raise Gone(f"something port {port['id']} needs is not at {site} any more") from e
         for router in {p["device_id"] for p in interfaces}:
-            self._queue.add((ROUTER.name, router))
+            self.queue.add((ROUTER.name, router))
         for router in {p["device_id"] for p in interfaces}:
             for floating in await self._r.hub_list(FLOATING, ("router_id", router)):
                 if leads_to(floating, port["id"]):
-                    self._queue.add((FLOATING.name, floating["id"]))
+                    self.queue.add((FLOATING.name, floating["id"]))
         return made
 
     async def drop_port(self, hub_port: str, groups: Iterable[str] = ()) -> None:
@@ -265,7 +265,7 @@ class Networks(Following):
         async with self.change(*((MEMBERS.name, m) for m in members)):
             await self._follow(PORT, hub_id, sync, self._drop_copy)
         for floating in await self._r.hub_list(FLOATING, ("port_id", hub_id)):
-            self._queue.add((FLOATING.name, floating["id"]))
+            self.queue.add((FLOATING.name, floating["id"]))
         if trunk := port.get("trunk_details"):
             await self._sync_trunk(trunk["trunk_id"])
 

@@ -54,6 +54,8 @@ class WorkQueue(Generic[K]):
         self._again: dict[K, float] = {}
         """Keys added while they run, and when to run them again."""
         self._failures: dict[K, int] = {}
+        self._errors: dict[K, tuple[float, str]] = {}
+        """Of keys that failed last time: since when (Unix seconds), and what was wrong last."""
         self._settling: dict[K, list[asyncio.Future[None]]] = {}
         """Who waits for the end of a key's next run."""
         self._order = itertools.count()
@@ -76,7 +78,7 @@ class WorkQueue(Generic[K]):
         """Not waiting any more; a run under way ends undisturbed."""
         self._due.pop(key, None)
         self._again.pop(key, None)
-        self._failures.pop(key, None)
+        self._recovered(key)
 
     def hurry(self, test: Callable[[K], bool]) -> None:
         """What waits and passes ``test`` is due now: the reason for its pause is gone (a site is back)."""
@@ -86,6 +88,14 @@ class WorkQueue(Generic[K]):
     def failures(self, key: K) -> int:
         """How often in a row the key has failed."""
         return self._failures.get(key, 0)
+
+    def failing(self) -> list[tuple[K, float, str]]:
+        """(key, since in Unix seconds, last error) of what failed and will be tried again, longest first."""
+        return sorted(((key, since, error) for key, (since, error) in self._errors.items()), key=lambda f: f[1])
+
+    def _recovered(self, key: K) -> None:
+        self._failures.pop(key, None)
+        self._errors.pop(key, None)
 
     async def settled(self, key: K, seconds: float) -> bool:
         """Wait for the look under way or due at ``key``; False if it did not end well within that time."""
@@ -151,12 +161,12 @@ class WorkQueue(Generic[K]):
             return
         error = task.exception()
         if error is None:
-            self._failures.pop(key, None)
+            self._recovered(key)
             pause = task.result()
             if pause is not None:
                 self.add(key, pause)
         elif isinstance(error, Terminal):
-            self._failures.pop(key, None)
+            self._recovered(key)
             log.error("given up", queue=self._name, key=str(key), error=str(error))
         else:
             self._failed(key, error)
@@ -170,6 +180,10 @@ class WorkQueue(Generic[K]):
 
     def _failed(self, key: K, error: BaseException) -> None:
         count = self._failures[key] = self._failures.get(key, 0) + 1
+        self._errors[key] = (
+            self._errors.get(key, (time.time(), ""))[0],
+            str(error) if isinstance(error, CascadeError) else "a bug; see the log",
+        )
         pause = min(self._cap, self._base * 2.0 ** min(count - 1, 60)) * (0.5 + self._jitter() / 2)
         if isinstance(error, CascadeError):
             log.warning("will try again", queue=self._name, key=str(key), seconds=round(pause, 1), error=str(error))

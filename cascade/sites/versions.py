@@ -41,6 +41,19 @@ def common(windows: Iterable[Window]) -> Window | None:
     return (low, high) if parse(low) <= parse(high) else None
 
 
+_RELEASES = {
+    "2.53": "Pike", "2.60": "Queens", "2.65": "Rocky", "2.72": "Stein", "2.79": "Train", "2.87": "Ussuri, Victoria",
+    "2.88": "Wallaby", "2.90": "Xena, Yoga", "2.93": "Zed", "2.95": "2023.1, 2023.2", "2.96": "2024.1, 2024.2",
+    "2.100": "2025.1, 2025.2", "2.103": "2026.1", "2.104": "2026.2",
+}  # fmt: skip
+"""The highest microversion of Nova's releases, as its own history of the REST API says. Some added none."""
+
+
+def releases(window: Window | None) -> str | None:
+    """The releases a Nova with this window can be of; None where that is not known."""
+    return _RELEASES.get(window[1]) if window else None
+
+
 VERSIONED = frozenset({"compute", "volume", "placement"})
 """The services that have microversions; each is called so in the header too."""
 

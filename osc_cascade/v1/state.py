@@ -11,6 +11,14 @@ from osc_lib.command import command
 from osc_cascade.client import client_of
 
 Row = tuple[Any, ...]
+_STATUS = (
+    "Name", "Health", "Since", "Release", "Enabled", "Draining", "Open intents", "Services down", "Last error", "Advice",
+)  # fmt: skip
+_CAPACITY = {
+    "name": "Name", "hypervisors": "Hypervisors", "servers": "Servers", "vcpus": "VCPUs", "vcpus_used": "VCPUs used",
+    "memory_mb": "Memory MB", "memory_mb_used": "Memory MB used", "local_gb": "Local GB", "local_gb_used": "Local GB used",
+    "error": "Error",
+}  # fmt: skip
 
 
 class ShowStatus(command.Lister):
@@ -20,13 +28,25 @@ class ShowStatus(command.Lister):
         status = client_of(self).status()
         windows = ", ".join(f"{service} {low}-{high}" for service, (low, high) in status["windows"].items())
         print(f"Cascade {status['version']}; offered: {windows}; open intents: {status['open_intents']}", file=self.app.stderr)
-        columns = ("Name", "Health", "Since", "Enabled", "Draining", "Open intents", "Last error")
-        rows = [{"name": "hub", "enabled": True, "draining": False, "open_intents": "", "health": status["hub"]}, *status["sites"]]
-        return columns, (
-            (r["name"], r["health"]["state"], r["health"]["since"], r["enabled"], r["draining"], r["open_intents"],
-             r["health"]["last_error"] or "")
-            for r in rows
+        for queue, waiting in status["waiting"].items():
+            if waiting:
+                print(f"{waiting} waiting in queue {queue}", file=self.app.stderr)
+        for f in status["failing"]:
+            print(f"failing since {f['since']}: {f['queue']} {f['key']}: {f['error']} {f['advice'] or ''}", file=self.app.stderr)
+        hub = {"name": "hub", "enabled": True, "draining": False, "open_intents": "", "health": status["hub"], **status["hub"]}
+        return _STATUS, (
+            (r["name"], r["health"]["state"], r["health"]["since"], r["release"] or "", r["enabled"], r["draining"],
+             r["open_intents"], ", ".join(r["services_down"]), r["health"]["last_error"] or "", r["advice"] or "")
+            for r in (hub, *status["sites"])
         )  # fmt: skip
+
+
+class ShowCapacity(command.Lister):
+    """Show what the hypervisors of each site have and what is used of it, whoever uses it"""
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Row, Iterable[Row]]:
+        rows = client_of(self).capacity()
+        return tuple(_CAPACITY.values()), (tuple("" if r[n] is None else r[n] for n in _CAPACITY) for r in rows)
 
 
 class ListIntent(command.Lister):

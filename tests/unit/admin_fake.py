@@ -15,6 +15,7 @@ from cascade.conf import load
 from cascade.model.caller import Caller
 from cascade.model.errors import SiteUnreachable
 from cascade.model.reply import Reply
+from cascade.reconcile.workqueue import WorkQueue
 from cascade.sites.registry import Sites
 from cascade.store import Store
 
@@ -83,12 +84,16 @@ class World:
         self.followed: list[str] = []
         self.windows = {"compute": ("2.1", "2.104"), "volume": ("3.0", "3.71")}
         self.zones: dict[str, list[str]] = {}
+        self.queue = WorkQueue(self._work)
         self.core: Any = SimpleNamespace(
             conf=conf, store=store, sites=self.sites, south=self.south,
             discovery=SimpleNamespace(
-                window=self.windows.__getitem__, refresh=self._refresh, zones=lambda name, _="compute": self.zones.get(name, [])
+                window=self.windows.__getitem__, refresh=self._refresh, zones=lambda name, _="compute": self.zones.get(name, []),
+                target_window=lambda target, service: self.windows[service], extensions=lambda target: frozenset({"router"}),
             ),
-            replicas=SimpleNamespace(sweep=lambda name: self.followed.append(f"sweep {name}")),
+            replicas=SimpleNamespace(sweep=lambda name: self.followed.append(f"sweep {name}"), queue=self.queue),
+            networks=SimpleNamespace(queue=WorkQueue(self._work)),
+            images=SimpleNamespace(queue=WorkQueue(self._work), moves=WorkQueue(self._work)),
         )  # fmt: skip
         self.admin = Admin(Policy(conf))
 
@@ -106,6 +111,9 @@ class World:
             caller=who or caller("admin"), request_id="req-1",
         )  # fmt: skip
         return await self.admin.serve(self.core, req)
+
+    async def _work(self, key: tuple[str, str]) -> None:
+        raise SiteUnreachable("paris", f"compute: Cannot connect, for {key[1]}")
 
     async def _refresh(self, name: str) -> None:
         self.followed.append(f"discovery {name}")

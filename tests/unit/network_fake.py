@@ -361,8 +361,8 @@ class Net:
     async def settle(self) -> None:
         """Work off what is due, and what a first try found out of order."""
         for _ in range(30):
-            await self.networks._queue.drain()
-            if not len(self.networks._queue) or self.down:
+            await self.networks.queue.drain()
+            if not len(self.networks.queue) or self.down:
                 return
             await asyncio.sleep(0.05)
 

@@ -15,7 +15,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from cascade.api import admin
 from cascade.api.request import Response
 from cascade.model.errors import Fault
-from cascade.model.site import OPTIONS
+from cascade.model.site import OPTIONS, Site
 from tests.unit.admin_fake import World, caller, cloud
 
 DOCUMENT = yaml.safe_load(admin.document())
@@ -136,6 +136,33 @@ async def test_status_and_intents(world: World) -> None:
     status = doc(await world.ask("GET", "/status"), ("/status", "get"))["status"]
     assert status["open_intents"] == 1 and status["sites"][0]["open_intents"] == 1
     assert doc(await world.ask("GET", "/intents", params={"verb": "no.such"}), ("/intents", "get"))["intents"] == []
+
+
+async def test_status_says_what_is_wrong_and_what_to_do(world: World) -> None:
+    await world.ask("POST", "/sites", {"site": {"name": "paris"}})
+    world.queue.add(("flavor", "f1"))
+    await world.queue.drain()
+    for _ in range(2):
+        world.sites.health._failure("paris", "compute", "compute: no answer within 2 s", probe=True)
+    status = doc(await world.ask("GET", "/status"), ("/status", "get"))["status"]
+    (site,) = status["sites"]
+    assert site["health"]["state"] == "down" and "says nothing" in site["advice"] and site["services_down"] == ["compute"]
+    assert site["release"] == "2026.2" and site["extensions"] == ["router"] and site["windows"]["compute"] == ["2.1", "2.104"]
+    assert status["waiting"] == {"network": 0, "replicas": 1, "images": 0, "image bits": 0}
+    (failing,) = status["failing"]
+    assert failing["queue"] == "replicas" and failing["key"] == "flavor f1" and "Nothing answers" in failing["advice"]
+
+
+async def test_capacity_of_each_site_and_of_one_that_does_not_say(world: World) -> None:
+    numbers = {"count": 2, "running_vms": 3, "vcpus": 8, "vcpus_used": 3, "memory_mb": 16, "memory_mb_used": 4, "local_gb": 9,
+               "local_gb_used": 1, "current_workload": 0}  # fmt: skip
+    for name in ("paris", "tokyo", "osaka"):
+        await world.store.sites.add(Site(name=name, number=len(name), cloud=name, enabled=name != "osaka"))
+    world.south.clouds["paris"] = cloud() | {("compute", "/os-hypervisors/statistics"): {"hypervisor_statistics": numbers}}
+    world.south.clouds["tokyo"] = cloud() | {("compute", "/os-hypervisors/statistics"): 403}
+    rows = {r["name"]: r for r in doc(await world.ask("GET", "/capacity"), ("/capacity", "get"))["capacity"]}
+    assert (rows["paris"]["servers"], rows["paris"]["vcpus_used"], rows["paris"]["error"]) == (3, 3, None)
+    assert rows["tokyo"]["servers"] is None and rows["tokyo"]["error"] and "disabled" in rows["osaka"]["error"]
 
 
 async def test_intents_come_in_pages(world: World) -> None:

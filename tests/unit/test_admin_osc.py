@@ -125,7 +125,20 @@ def test_a_refusal_is_said() -> None:
 def test_tables() -> None:
     columns, rows = run(site.ListSite, Session((200, {"sites": [SITE]})))[0]
     assert len(columns) == 8 and list(rows) == [("paris", 1, "paris", "mapped", True, False, "up", HEALTH["since"])]
-    status = {"version": "0.1", "hub": HEALTH, "windows": {"compute": ["2.1", "2.100"]}, "open_intents": 0,
-              "sites": [{"name": "paris", "enabled": True, "draining": False, "open_intents": 0, "health": HEALTH}]}  # fmt: skip
-    (_, rows), text = run(state.ShowStatus, Session((200, {"status": status})))
-    assert [r[0] for r in rows] == ["hub", "paris"] and "compute 2.1-2.100" in text
+    known = {"advice": None, "services_down": ["volume"], "windows": {}, "release": "2026.2", "extensions": []}
+    failing = {"queue": "network", "key": "router r1", "since": "then", "error": "no", "advice": "Look."}
+    status = {"version": "0.1", "hub": HEALTH | known, "windows": {"compute": ["2.1", "2.100"]}, "open_intents": 0,
+              "waiting": {"images": 3, "network": 0}, "failing": [failing],
+              "sites": [known | {"name": "paris", "enabled": True, "draining": False, "open_intents": 0,
+                                 "health": HEALTH}]}  # fmt: skip
+    (columns, rows), text = run(state.ShowStatus, Session((200, {"status": status})))
+    table = [dict(zip(columns, r, strict=True)) for r in rows]
+    assert (
+        [r["Name"] for r in table] == ["hub", "paris"] and table[1]["Services down"] == "volume" and table[1]["Release"] == "2026.2"
+    )
+    assert "compute 2.1-2.100" in text and "3 waiting in queue images" in text and "network router r1: no Look." in text
+    capacity = {"name": "paris", "hypervisors": 2, "servers": 7, "vcpus": 8, "vcpus_used": 7, "memory_mb": 1, "memory_mb_used": 1,
+                "local_gb": 1, "local_gb_used": None, "error": None}  # fmt: skip
+    (columns, rows), _ = run(state.ShowCapacity, Session((200, {"capacity": [capacity]})))
+    row = dict(zip(columns, next(iter(rows)), strict=True))
+    assert row["Name"] == "paris" and row["VCPUs used"] == 7 and row["Local GB used"] == ""

@@ -209,12 +209,12 @@ async def test_every_call_may_fail_once(net: Net, at: str) -> None:
         await net.networks.sync("router", router["id"])
         cloud.serve = flaky  # type: ignore[method-assign]
         for _ in range(60):
-            net.networks._queue.hurry(lambda key: True)
-            await net.networks._queue.drain()
-            if not len(net.networks._queue):
+            net.networks.queue.hurry(lambda key: True)
+            await net.networks.queue.drain()
+            if not len(net.networks.queue):
                 break
         cloud.serve = plain  # type: ignore[method-assign]
-        net.networks._queue.hurry(lambda key: True)
+        net.networks.queue.hurry(lambda key: True)
         await net.settle()
 
     await converge()
@@ -246,7 +246,7 @@ async def test_a_port_that_was_never_plugged_is_not_forgotten(net: Net) -> None:
 
     net.paris._verb = refuse  # type: ignore[method-assign]
     await net.networks.materialise_port("paris", net.port(hub_net), ME)
-    await net.networks._queue.drain()
+    await net.networks.queue.drain()
     first = net.hub.only("ports", device_owner=INTERFACE)
     half = net.paris.only("ports", description=f"cascade:{first['id']}")
     assert half["device_id"] == ""

@@ -113,11 +113,11 @@ class Faults:
 async def quiet(net: Net) -> None:
     """Work off everything, however often it was put off."""
     for _ in range(40):
-        net.networks._queue.hurry(lambda key: True)
+        net.networks.queue.hurry(lambda key: True)
         await net.settle()
-        if not len(net.networks._queue):
+        if not len(net.networks.queue):
             return
-    raise AssertionError(f"never quiet: {net.networks._queue._due}")
+    raise AssertionError(f"never quiet: {net.networks.queue._due}")
 
 
 def reached(cloud: Cloud, router: Doc) -> set[str]:
@@ -169,7 +169,7 @@ async def test_hub_and_sites_end_equal(tmp_path: Path, seed: int) -> None:
         with contextlib.suppress(CascadeError):
             await chance.choice(acts)()
         if chance.random() < 0.3:
-            await net.networks._queue.drain()
+            await net.networks.queue.drain()
     faults.share = 0.0
     net.down.clear()
     await quiet(net)  # copies of what is gone may still have the address of what is not yet there

@@ -44,7 +44,7 @@ class Following:
 
     def __init__(self, store: Store, sites: Sites, replicas: Replicas) -> None:
         self._store, self._sites, self._r = store, sites, replicas
-        self._queue: WorkQueue[Key] = WorkQueue(self._work, name="network", base=0.25)
+        self.queue: WorkQueue[Key] = WorkQueue(self._work, name="network", base=0.25)
         self._failing: set[Key] = set()
         self._syncs: Syncs = {}
 
@@ -53,8 +53,8 @@ class Following:
         self._sites.health.on_up.append(self._returned)
         for intent in await self._store.intents.pending(verb=DIRTY):
             if intent.resource_id:
-                self._queue.add((intent.body["kind"], intent.resource_id))
-        await self._queue.run()
+                self.queue.add((intent.body["kind"], intent.resource_id))
+        await self.queue.run()
 
     @contextlib.asynccontextmanager
     async def change(self, *keys: Key) -> AsyncIterator[Change]:
@@ -92,16 +92,16 @@ class Following:
         """After a change (a delete too): copies follow in the background, tried again until they have."""
         pause = GATHERED.get(kind, 0.0)
         if not pause:
-            self._queue.forget((kind, hub_id))  # a new reason to look: pauses begin anew
-        self._queue.add((kind, hub_id), pause)
+            self.queue.forget((kind, hub_id))  # a new reason to look: pauses begin anew
+        self.queue.add((kind, hub_id), pause)
 
     async def followed(self, kind: str, hub_id: str, seconds: float) -> bool:
         """Wait for the copies after ``sync``, for callers whose client looks for the change at the site at once."""
-        return await self._queue.settled((kind, hub_id), seconds)
+        return await self.queue.settled((kind, hub_id), seconds)
 
     def _look_again(self, kind: Kind, hub_id: str) -> None:
         if kind is not PORT:  # of ports there are many: their revision is compared instead
-            self._queue.add((kind.name, hub_id))
+            self.queue.add((kind.name, hub_id))
 
     async def _touched(self, kind: str, hub_id: str) -> list[Key]:
         """What a change of this one moves beside it, as things are before the change."""
@@ -115,7 +115,7 @@ class Following:
     def _returned(self, site: str) -> None:
         """A site is back: what failed does not wait for its pause to end."""
         for key in list(self._failing):
-            self._queue.add(key)
+            self.queue.add(key)
 
     async def _work(self, key: Key) -> None:
         kind, hub_id = key
