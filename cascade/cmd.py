@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import uvloop
 from aiohttp import web
 from oslo_config import cfg
 
-from cascade import telemetry
+from cascade import telemetry, workers
 from cascade.api import page
 from cascade.api.app import Gateway
 from cascade.api.consoles import PREFIX
@@ -103,20 +105,23 @@ async def close(core: Core) -> None:
 
 async def serve(conf: Conf) -> int:
     """Run until SIGTERM or SIGINT."""
+    sock = workers.listening(conf.listen)
+    if conf.workers > 1 and not workers.is_worker():
+        files = [word for file in conf.config_file or () for word in ("--config-file", file)]
+        return await workers.supervise(conf.workers, ["serve", *files], sock)
     core = await build(conf)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    import signal
-
     for sig in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sig, stop.set)
-    gateway = Gateway(core, Tokens(core.south, ttl=conf.token_cache_time), TABLES, HANDLERS, extra=_extra(core))
+    gateway = Gateway(core, Tokens(core.south, ttl=conf.token_cache_time), TABLES, HANDLERS)
+    gateway.extra = _extra(core, gateway)
     runner = web.AppRunner(gateway.app(), access_log=None, handle_signals=False, shutdown_timeout=10.0)
     await runner.setup()
     core.south.start()
     await core.discovery.load()
-    host, _, port = conf.listen.rpartition(":")
-    await web.TCPSite(runner, host.strip("[]"), int(port), backlog=1024, reuse_port=True).start()
+    site = web.SockSite(runner, sock, backlog=1024)
+    await site.start()
     core.tasks.start("discovery", core.discovery.run())
     core.tasks.start("networks", core.networks.run())
     core.tasks.start("images", core.images.run())
@@ -126,12 +131,23 @@ async def serve(conf: Conf) -> int:
     core.tasks.start("shadows", Shadows(core.store, core.south, core.sites).run())
     await core.watch.recover()
     log.info("serving", listen=conf.listen, sites=core.sites.names())
+    workers.ready()
     try:
         await stop.wait()
+        await _drain(gateway, runner, site, conf.drain_time)
     finally:
         await runner.cleanup()
         await close(core)
     return 0
+
+
+async def _drain(gateway: Gateway, runner: web.AppRunner, site: web.SockSite, seconds: float) -> None:
+    """Take no new connections, and tell who uses an old one that it ends with the answer: nobody meets a closed door."""
+    gateway.draining = True
+    await site.stop()
+    end = time.monotonic() + seconds
+    while runner.server is not None and runner.server.connections and time.monotonic() < end:  # noqa: ASYNC110 - aiohttp tells nobody
+        await asyncio.sleep(0.05)
 
 
 async def rebuild(conf: Conf) -> int:
@@ -157,12 +173,13 @@ async def upgrade(conf: Conf) -> int:
     return 0
 
 
-def _extra(core: Core) -> dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]]:
+def _extra(core: Core, gateway: Gateway) -> dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]]:
     """Paths that are nobody's API."""
 
     async def health(_: web.Request) -> web.StreamResponse:
         up = [s for s in core.sites.names() if core.sites.usable(s)]
-        return web.json_response({"status": "ok", "sites_up": len(up), "sites": len(core.sites.names())})
+        doc = {"status": "draining" if gateway.draining else "ok", "sites_up": len(up), "sites": len(core.sites.names())}
+        return web.json_response(doc, status=503 if gateway.draining else 200)
 
     async def metrics(_: web.Request) -> web.StreamResponse:
         await observe(core)

@@ -14,6 +14,11 @@ DEFAULT: list[cfg.Opt] = [
     cfg.StrOpt("listen", default="127.0.0.1:8780", help="Address and port the gateway listens on."),
     cfg.StrOpt("public_url", default="http://127.0.0.1:8780",
                help="The one URL users reach the gateway by; it stands in every link and in the catalogue."),
+    cfg.IntOpt("workers", default=1, min=1,
+               help="Processes that serve on the one socket. More than one need a database that is not SQLite. SIGHUP replaces "
+                    "them one after another."),
+    cfg.FloatOpt("drain_time", default=5.0, min=0.0,
+                 help="Seconds a process told to stop goes on answering on the connections it has, saying that they end."),
     cfg.StrOpt("region", default="cascade",
                help="Region of the hub's catalogue that users see. Endpoints of every other region are hidden from them."),
     cfg.StrOpt("log_file", help="Log here (JSON lines) instead of standard error."),

@@ -11,7 +11,6 @@ import logging
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
 
 import aiohttp
 import structlog
@@ -77,6 +76,8 @@ class Gateway:
     ) -> None:
         self.core, self.tokens, self.tables, self.handlers, self.extra = core, tokens, tables, handlers, extra or {}
         self.admin = admin.Admin(Policy(core.conf))
+        self.draining = False
+        """This process is to stop: who is answered now shall not come back on that connection."""
 
     def app(self) -> web.Application:
         """The aiohttp application. The JSON size limit is ours, per kind of body, so aiohttp's is off."""
@@ -127,6 +128,8 @@ class Gateway:
                     http, rid, service, Fault(500, "The request could not be completed; see the log for its request id.")
                 )
             status = answer.status
+            if self.draining:
+                answer.force_close()
             return answer
         except ConnectionError:
             status = _GONE
@@ -351,11 +354,3 @@ def _site_fault(e: SiteError) -> Fault:
     where = "The identity, image or network service" if e.target == "hub" else f"Availability zone {e.target}"
     late = isinstance(e, SiteTimeout)
     return Fault(504 if late else 503, f"{where} is not available at the moment.", headers={"Retry-After": "10"})
-
-
-def run(gateway: Gateway, listen: str, ready: Callable[[], Any] | None = None) -> None:
-    """Serve until SIGTERM or SIGINT, letting requests in flight end."""
-    host, _, port = listen.rpartition(":")
-    web.run_app(gateway.app(), host=host.strip("[]"), port=int(port), print=None, access_log=None, shutdown_timeout=10.0)
-    if ready:
-        ready()

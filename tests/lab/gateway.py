@@ -17,6 +17,7 @@ TEMPLATE = """[DEFAULT]
 listen = 127.0.0.1:{port}
 public_url = http://127.0.0.1:{port}
 log_file = {home}/cascade.log
+{more}
 [database]
 connection = sqlite+aiosqlite:///{database}
 [hub]
@@ -31,8 +32,8 @@ master_key_file = {key}
 class Gateway:
     """Start, kill and restart; ``cloud`` points an account of the lab at it."""
 
-    def __init__(self, home: Path, state: Path, port: int, *, database: Path | None = None) -> None:
-        """``database``: of the gateway it stands beside; its own by default."""
+    def __init__(self, home: Path, state: Path, port: int, *, database: Path | None = None, more: str = "") -> None:
+        """``database``: of the gateway it stands beside; its own by default. ``more``: lines of ``[DEFAULT]``."""
         self.home, self.state, self.port = home, state, port
         self.url = f"http://127.0.0.1:{port}"
         self.conf = home / "cascade.conf"
@@ -43,6 +44,7 @@ class Gateway:
                 clouds=state / "clouds.yaml",
                 key=next(state.glob("**/master.key")),
                 database=database or home / "cascade.db",
+                more=more,
             )
         )
         self.process: subprocess.Popen[bytes] | None = None

@@ -41,6 +41,8 @@ class World:
     url: str
     admin: Cloud
     control: str = ""
+    home: Path | None = None
+    """Where the simulator's clouds.yaml and the key are; none in the lab."""
 
 
 @dataclass
@@ -147,7 +149,7 @@ def sim_world(home: Path) -> Iterator[World]:
         gateway = Gateway(home, home, port).start()
         admin = gateway.cloud(Cloud.load(clouds)["cascade-admin"])
         gateway.join(admin, *SITES)
-        yield World("sim", gateway.url, admin, f"http://127.0.0.1:{base}/_sim")
+        yield World("sim", gateway.url, admin, f"http://127.0.0.1:{base}/_sim", home)
     finally:
         if gateway is not None:
             gateway.stop()
