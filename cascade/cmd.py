@@ -114,6 +114,8 @@ async def serve(conf: Conf) -> int:
     loop = asyncio.get_running_loop()
     for sig in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sig, stop.set)
+    # A reload of the service must not end it; there is nobody to take over meanwhile.
+    loop.add_signal_handler(signal.SIGHUP, log.warning, "SIGHUP does nothing: with workers = 1 a change needs a restart")
     gateway = Gateway(core, Tokens(core.south, ttl=conf.token_cache_time), TABLES, HANDLERS)
     gateway.extra = _extra(core, gateway)
     runner = web.AppRunner(gateway.app(), access_log=None, handle_signals=False, shutdown_timeout=10.0)

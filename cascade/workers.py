@@ -175,11 +175,10 @@ class _Parent:
 
 async def _read(pipe: int) -> bytes:
     """One byte, or none when the other end closes."""
-    loop = asyncio.get_running_loop()
-    came = loop.create_future()
-    loop.add_reader(pipe, lambda: came.done() or came.set_result(None))
+    loop, came = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(pipe, came.set)
     try:
-        await came
+        await came.wait()
         return os.read(pipe, 1)
     finally:
         loop.remove_reader(pipe)
