@@ -203,10 +203,8 @@ def authenticate(call: Call) -> None:
 
 def permit(call: Call, role: str, rule: str) -> None:
     """Raises Refused 403 for a caller without ``role``."""
-    lenient = role == "member" and call.service == "volume" and not call.cloud.newest  # Cinder's old defaults still count
-    if call.who.may(role) or (lenient and call.who.may("reader")):
-        return
-    forbid(call, rule or f"{call.service}:{call.method.lower()}")
+    if not call.who.may(role):
+        forbid(call, rule or f"{call.service}:{call.method.lower()}")
 
 
 def forbid(call: Call, rule: str) -> None:
