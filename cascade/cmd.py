@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import signal
 import sys
 import time
@@ -15,7 +16,7 @@ import uvloop
 from aiohttp import web
 from oslo_config import cfg
 
-from cascade import telemetry, workers
+from cascade import otlp, telemetry, tracing, workers
 from cascade.api import page
 from cascade.api.app import Gateway
 from cascade.api.consoles import PREFIX
@@ -25,6 +26,7 @@ from cascade.api.observe import observe
 from cascade.api.relay import Relay
 from cascade.api.tokens import Tokens
 from cascade.conf import Conf, load
+from cascade.model.errors import StoreError
 from cascade.quota.allowance import Allowances
 from cascade.quota.limits import Limits as QuotaLimits
 from cascade.reconcile.audit import Audit
@@ -116,7 +118,12 @@ async def serve(conf: Conf) -> int:
         loop.add_signal_handler(sig, stop.set)
     # A reload of the service must not end it; there is nobody to take over meanwhile.
     loop.add_signal_handler(signal.SIGHUP, log.warning, "SIGHUP does nothing: with workers = 1 a change needs a restart")
-    gateway = Gateway(core, Tokens(core.south, ttl=conf.token_cache_time), TABLES, HANDLERS)
+    recorder = tracing.Recorder(core.store.traces.add, StoreError, on=conf.trace_days > 0)
+    recorder.on_dropped = telemetry.TRACES_DROPPED.inc
+    core.watch.recorder = recorder
+    exporter = otlp.Exporter(conf.otlp_endpoint) if conf.otlp_endpoint else None
+    tokens = Tokens(core.south, ttl=conf.token_cache_time)
+    gateway = Gateway(core, tokens, TABLES, HANDLERS, recorder=recorder, exporter=exporter)
     gateway.extra = _extra(core, gateway)
     runner = web.AppRunner(gateway.app(), access_log=None, handle_signals=False, shutdown_timeout=10.0)
     await runner.setup()
@@ -130,6 +137,8 @@ async def serve(conf: Conf) -> int:
     core.tasks.start("replicas", core.replicas.run())
     audit = Audit(core.store, core.south, core.sites, core.watch.missing, interval=conf.sites.audit_interval)
     core.tasks.start("audit", audit.run())
+    core.tasks.start("traces", recorder.run())
+    core.tasks.start("old traces", _forget_traces(core))
     core.tasks.start("shadows", Shadows(core.store, core.south, core.sites).run())
     await core.watch.recover()
     log.info("serving", listen=conf.listen, sites=core.sites.names())
@@ -140,6 +149,8 @@ async def serve(conf: Conf) -> int:
     finally:
         await runner.cleanup()
         await close(core)
+        if exporter is not None:
+            await asyncio.to_thread(exporter.close)
     return 0
 
 
@@ -173,6 +184,14 @@ async def upgrade(conf: Conf) -> int:
     """alembic upgrade head."""
     await asyncio.to_thread(Store.migrate, conf.database.connection)
     return 0
+
+
+async def _forget_traces(core: Core) -> None:
+    """Every ten minutes, whoever else does it too."""
+    while True:
+        with contextlib.suppress(StoreError):
+            await core.store.traces.forget(core.conf.trace_days)
+        await asyncio.sleep(600.0)
 
 
 def _extra(core: Core, gateway: Gateway) -> dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]]:

@@ -30,6 +30,10 @@ DEFAULT: list[cfg.Opt] = [
     cfg.FloatOpt("list_deadline", default=2.5, help="Seconds a list over sites waits for the slowest site."),
     cfg.FloatOpt("call_deadline", default=_LIMITS.call, help="Seconds any single southbound call may take."),
     cfg.IntOpt("console_sessions", default=1000, help="Consoles one process relays at once; further ones are refused with 503."),
+    cfg.FloatOpt("trace_days", default=7.0, min=0.0,
+                 help="Days for which it can be looked up what a request that changed something did; 0: nothing is written down."),
+    cfg.StrOpt("otlp_endpoint", help="Send traces of all requests there (OTLP over HTTP, such as http://collector:4318/v1/traces). "
+                                     "Needs the extra 'otlp'."),
     cfg.StrOpt("policy_file", help="policy.yaml with overrides for the admin API."),
 ]  # fmt: skip
 DATABASE: list[cfg.Opt] = [

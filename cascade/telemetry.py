@@ -35,6 +35,7 @@ SITE_UP = Gauge("cascade_site_up", "1 up, 0 down; one not probed yet is missing"
 SERVICES_DOWN = Gauge("cascade_services_down", "Services of a target that count as down and are not tried", ["target"])
 INTENTS = Gauge("cascade_intents_open", "Requests not finished", ["site", "verb"])
 QUEUED = Gauge("cascade_queued", "Copies that wait to follow the hub, or to travel, in this process", ["queue"])
+TRACES_DROPPED = Counter("cascade_trace_rows_dropped", "Rows of traces that the database was too slow for, in this process")
 TASKS = Gauge("cascade_background_tasks", "Tasks that outlive their request, in this process")
 
 row: ContextVar[str] = ContextVar("row", default="")

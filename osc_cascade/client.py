@@ -114,6 +114,11 @@ class Client:
         rows: list[dict[str, Any]] = self._call("GET", "/capacity")["capacity"]
         return rows
 
+    def request(self, ident: str) -> dict[str, Any]:
+        """What a request did."""
+        found: dict[str, Any] = self._call("GET", f"/requests/{ident}")["request"]
+        return found
+
     def _call(self, method: str, path: str, *, body: Any = None, params: Mapping[str, str] | None = None) -> dict[str, Any]:
         reply = self._session.request(
             self._url + path, method, json=body, params=params or {}, raise_exc=False, headers={"Accept": "application/json"}

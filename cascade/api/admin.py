@@ -110,6 +110,7 @@ ROWS = (
     _row("GET", "/intents", "intents", "cascade:intent:get"),
     _row("GET", "/status", "status", "cascade:status:get"),
     _row("GET", "/capacity", "capacity", "cascade:status:get"),
+    _row("GET", "/requests/{id}", "request", "cascade:request:get"),
 )
 
 
@@ -236,6 +237,7 @@ async def intents(core: Core, req: Request) -> Response:
 HANDLERS: dict[str, Callable[[Core, Request], Awaitable[Response]]] = {
     "list": list_sites, "create": create_site, "show": show_site, "update": update_site, "delete": delete_site,
     "health": site_health, "intents": intents, "status": overview.status, "capacity": overview.capacity,
+    "request": overview.request,
 }  # fmt: skip
 
 

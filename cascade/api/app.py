@@ -10,13 +10,13 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import aiohttp
 import structlog
 from aiohttp import http_exceptions, web
 
-from cascade import telemetry
+from cascade import telemetry, tracing
 from cascade.api import admin, versions
 from cascade.api import identity as identity_api
 from cascade.api.core import Core
@@ -58,6 +58,8 @@ _BODIES = {
 }
 """Media types in which Nova and Cinder read a body; in any other they refuse the request before they look where it goes."""
 _NO_TOKEN = "invalid"
+_REQUEST_ID = re.compile(r"req-[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+"""What oslo.middleware takes for a client's own request id; anything else is not looked at."""
 _GONE = 499
 """In log and metrics only: the client left before it had its answer."""
 
@@ -73,9 +75,13 @@ class Gateway:
         handlers: dict[str, Handler],
         *,
         extra: dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]] | None = None,
+        recorder: tracing.Recorder | None = None,
+        exporter: tracing.Exporter | None = None,
     ) -> None:
         self.core, self.tokens, self.tables, self.handlers, self.extra = core, tokens, tables, handlers, extra or {}
         self.admin = admin.Admin(Policy(core.conf))
+        self.recorder = recorder or tracing.Recorder(_nowhere, StoreError, on=False)
+        self.exporter = exporter
         self.draining = False
         """This process is to stop: who is answered now shall not come back on that connection."""
 
@@ -89,10 +95,16 @@ class Gateway:
 
     async def serve(self, http: web.Request) -> web.StreamResponse:
         """One request, start to end; the one place that must contain every fault."""
-        rid = new_request_id()
-        reset = request_id.set(rid)
+        rid, given = new_request_id(), http.headers.get("x-openstack-request-id", "")
+        if _REQUEST_ID.fullmatch(given):
+            structlog.contextvars.bind_contextvars(global_request_id=given)
+        else:
+            given = ""
+        reset = request_id.set(given or rid)
         service, began, status = "", time.monotonic(), 500
         structlog.contextvars.bind_contextvars(request_id=rid)
+        span = self._span(http, rid)
+        tracing.current.set(span)
         telemetry.begin()
         try:
             path = http.raw_path.partition("?")[0]
@@ -142,11 +154,19 @@ class Gateway:
             return self._fault(http, rid, service, Fault(500, "Unexpected error; see the log for its request id."))
         finally:
             seconds = time.monotonic() - began
+            if span is not None:
+                span.ended(began, service, http.method, http.path, status, given)
             asked = telemetry.ended(service, http.method, status, seconds)
             log.info("request", method=http.method, path=http.path, service=service, status=status, asked=asked,
                      seconds=round(seconds, 4))  # fmt: skip
             structlog.contextvars.clear_contextvars()
             request_id.reset(reset)
+
+    def _span(self, http: web.Request, rid: str) -> tracing.Span | None:
+        """What is written down of a request: nothing of one that changes nothing, nor of a sign-in."""
+        keep = self.recorder.on and http.method not in tracing.READS and not http.path.endswith("/auth/tokens")
+        exported = self.exporter.begin(http.headers) if self.exporter is not None else None
+        return tracing.Span(self.recorder, rid, keep, exported=exported) if keep or exported is not None else None
 
     async def _answer(self, http: web.Request, rid: str, service: str, path: str, params: list[tuple[str, str]]) -> Response:
         raw = all_headers(http.headers.items())
@@ -198,6 +218,8 @@ class Gateway:
         except Invalid:
             # The hub's own service says it, with its own headers; body and query are not its business then.
             return await self._unauthenticated(req, token)
+        if (span := tracing.current.get()) is not None:
+            span.project_id = req.caller.project_id or ""
         if not allowed(req.caller.access_rules, req.service, req.method, req.path):
             return await self._unauthenticated(req, token)
         whole, req.path = req.path, _below_version(req)
@@ -285,6 +307,10 @@ class Gateway:
         return web.Response(
             status=fault.status, body=body, headers={**fault.headers, "Content-Type": kind, "X-Openstack-Request-Id": rid}
         )
+
+
+async def _nowhere(rows: Sequence[tracing.Row]) -> None:
+    """Where rows go that nobody wants."""
 
 
 def _unreadable(req: Request) -> bool:

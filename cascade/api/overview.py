@@ -11,7 +11,7 @@ from typing import Any
 from cascade.api.core import Core
 from cascade.api.request import Request, Response
 from cascade.api.show import health_view, moment
-from cascade.model.errors import NativeFault, SiteError
+from cascade.model.errors import Fault, NativeFault, SiteError
 from cascade.model.site import HUB, Site
 from cascade.sites.versions import releases
 
@@ -78,6 +78,28 @@ async def capacity(core: Core, _: Request) -> Response:
     sites = core.sites.all()
     found = await asyncio.gather(*(_capacity(core, s) for s in sites))
     return Response.of({"capacity": [{"name": s.name, **row} for s, row in zip(sites, found, strict=True)]})
+
+
+async def request(core: Core, req: Request) -> Response:
+    """GET /requests/{id}: what a request that changed something did, at hub and sites, also after it was answered."""
+    ident = req.match["id"]
+    rows = await core.store.traces.of(ident)
+    if not rows:
+        kept = f"Reads and sign-ins are not written down, others for {core.conf.trace_days:g} days."
+        raise Fault(404, f"Could not find request: {ident}. {kept}")
+    own = next((r for r in rows if not r.target), None)
+    begun = rows[0].at
+    return Response.of({"request": {
+        "id": rows[0].request_id, "global_id": own.remote_id or None if own else None,
+        "project_id": own.project_id or None if own else None, "service": own.service if own else None,
+        "method": own.method if own else None, "path": own.path if own else None, "status": own.result if own else None,
+        "began": moment(begun), "seconds": round(own.seconds, 4) if own else None,
+        "calls": [
+            {"offset": round(r.at - begun, 4), "seconds": round(r.seconds, 4), "target": r.target, "service": r.service,
+             "method": r.method, "path": r.path, "result": r.result, "request_id": r.remote_id or None}
+            for r in rows if r.target
+        ],
+    }})  # fmt: skip
 
 
 async def _capacity(core: Core, site: Site) -> dict[str, Any]:

@@ -28,7 +28,8 @@ RULES = [
     _rule("cascade:site:update", "Enable, disable, drain a site; change its options and zones.", ("PATCH", _ONE)),
     _rule("cascade:site:delete", "Remove a site that holds nothing any more.", ("DELETE", _ONE)),
     _rule("cascade:intent:get", "List requests that are not finished.", ("GET", "/cascade/v1/intents")),
-    _rule("cascade:status:get", "Show the cloud's state in one answer.", ("GET", "/cascade/v1/status")),
+    _rule("cascade:status:get", "Show the cloud's state.", ("GET", "/cascade/v1/status"), ("GET", "/cascade/v1/capacity")),
+    _rule("cascade:request:get", "Show what a request did at hub and sites.", ("GET", "/cascade/v1/requests/{id}")),
 ]
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from cascade.model.crash import point
-from cascade.model.errors import CascadeError, Conflict, Fault, SiteError, SiteUnreachable
+from cascade.model.errors import CascadeError, Conflict, Fault, SiteError, SiteUnreachable, StoreError
 from cascade.model.reply import Reply
 from cascade.reconcile import building
 from cascade.reconcile.building import Building
@@ -29,6 +29,7 @@ from cascade.sites.south import South
 from cascade.store import Store
 from cascade.store.index import IndexEntry
 from cascade.store.intents import Intent
+from cascade.tracing import Recorder, current
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +65,8 @@ class Watch:
         self._store, self._south, self._sites, self._ports, self._clock = store, south, sites, ports, clock
         self.building = Building(store, south, images, ports, clock=clock)
         images.copies.ended.append(self.wake)
+        self.recorder = Recorder(store.traces.add, StoreError, on=False)
+        """Of the process, once it serves."""
         self._running: dict[str, asyncio.Task[None]] = {}
         self._poke: dict[str, asyncio.Event] = {}
         self._at_work: set[str] = set()
@@ -211,6 +214,7 @@ class Watch:
         await self.presence.close()
 
     async def _rounds(self, site: str) -> None:
+        current.set(None)  # it was begun by one request and works for all
         wait = FIRST
         while True:
             ended, most = 0, LAST
@@ -250,7 +254,8 @@ class Watch:
         ended = 0
         for intent in pending:
             try:
-                ended += await self._step(intent, seen)
+                with self.recorder.continued(intent.request_id):
+                    ended += await self._step(intent, seen)
             except CascadeError as e:
                 if isinstance(e, SiteUnreachable) and e.target == site:
                     raise  # it would be the same for all others

@@ -13,12 +13,12 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
 from yarl import URL
 
-from cascade import telemetry
+from cascade import telemetry, tracing
 from cascade.model.errors import BadReply, Fault, SiteTimeout, SiteUnreachable
 from cascade.model.reply import Reply
 from cascade.model.trace import request_id
@@ -117,7 +117,7 @@ class Transport:
                 await self._settled(target, service, self._limits.call if timeout is None else timeout)
             self._admit(target, service)
         lane = self._lane(target, tls)
-        begun, outcome = time.monotonic(), "error"
+        begun, outcome, result, remote = time.monotonic(), "error", "cancelled", ""
         slow = None if probe else asyncio.get_running_loop().call_later(
             self._limits.probe_deadline, self._monitor.poke, target, service
         )  # fmt: skip
@@ -128,14 +128,20 @@ class Transport:
                 else:
                     reply = await self._in_turn(limit, lane, target, service, method, url, headers, params, body)
             outcome = f"{reply.status // 100}xx"
+            result, remote = str(reply.status), _remote(reply.headers)
             return reply
+        except BadReply:
+            result = "bad answer"
+            raise
         except (TimeoutError, aiohttp.ClientError) as e:
             error = self._failed(target, service, e, probe=probe)
-            outcome = "timeout" if isinstance(error, SiteTimeout) else "error"
+            outcome = result = "timeout" if isinstance(error, SiteTimeout) else "error"
             raise error from e
         finally:
             if slow is not None:
                 slow.cancel()
+            if not probe and (span := tracing.current.get()) is not None:
+                span.called(begun, target, service, method, urlsplit(url).path, result, remote)
             telemetry.SOUTH_SECONDS.labels(target, service, outcome).observe(time.monotonic() - begun)
 
     @asynccontextmanager
@@ -166,6 +172,7 @@ class Transport:
         except TimeoutError:
             raise SiteTimeout(target, f"{service}: too many streams already") from None
         upload = None if data is None else _Upload(data, idle)
+        begun, result, remote = time.monotonic(), "error", ""
         try:
             try:
                 async with asyncio.timeout(idle) as limit:
@@ -181,9 +188,13 @@ class Transport:
                 raise Fault(400, _UNSENDABLE) from e
             async with response:
                 self._account(target, service, response.status)
-                yield StreamReply(target, response.status, _lower(response), response)
+                back = _lower(response)
+                result, remote = str(response.status), _remote(back)
+                yield StreamReply(target, response.status, back, response)
         finally:
             lane.streams.release()
+            if (span := tracing.current.get()) is not None:
+                span.called(begun, target, service, method, urlsplit(url).path, result, remote)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -356,6 +367,11 @@ class _Upload:
             yield chunk
         with contextlib.suppress(RuntimeError):
             limit.reschedule(loop.time() + self._idle)
+
+
+def _remote(headers: Mapping[str, str]) -> str:
+    """The other side's own request id."""
+    return headers.get("x-openstack-request-id") or headers.get("x-compute-request-id") or ""
 
 
 def _words(e: BaseException) -> str:

@@ -23,6 +23,7 @@ from cascade.store.roles import Roles
 from cascade.store.session import Session
 from cascade.store.settled import Settled
 from cascade.store.sites import SiteRows
+from cascade.store.traces import Traces
 
 
 class Store:
@@ -40,6 +41,7 @@ class Store:
         self.leases = Leases(self._session)
         self.roles = Roles(self._session)
         self.docs = Docs(self._session)
+        self.traces = Traces(self._session)
 
     @classmethod
     async def open(cls, url: str) -> Store:

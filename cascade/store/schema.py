@@ -101,3 +101,20 @@ roles = Table(
     Column("version", Integer, nullable=False),
 )  # fmt: skip
 docs = Table("docs", metadata, Column("key", String(255), primary_key=True), Column("doc", JSON, nullable=False))
+traces = Table(
+    "traces", metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("request_id", _ID, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("seconds", Double, nullable=False),
+    Column("target", _ID, nullable=False),
+    Column("service", String(32), nullable=False),
+    Column("method", String(16), nullable=False),
+    Column("path", String(255), nullable=False),
+    Column("result", _ID, nullable=False),
+    Column("remote_id", _ID, nullable=False),
+    Column("project_id", _ID, nullable=False),
+    Index("traces_by_request", "request_id"),
+    Index("traces_by_remote", "remote_id"),
+    Index("traces_by_time", "at"),
+)  # fmt: skip

@@ -49,6 +49,24 @@ class ShowCapacity(command.Lister):
         return tuple(_CAPACITY.values()), (tuple("" if r[n] is None else r[n] for n in _CAPACITY) for r in rows)
 
 
+class ShowRequest(command.Lister):
+    """Show what a request did at hub and sites, and how long it took"""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument(
+            "request", metavar="<request-id>", help="X-Openstack-Request-Id of the answer, or the one the client gave"
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Row, Iterable[Row]]:
+        found = client_of(self).request(parsed_args.request)
+        head = f"{found['method']} {found['service']} {found['path']}: {found['status']} after {found['seconds']} s"
+        print(f"{found['id']} at {found['began']}, project {found['project_id']}: {head}", file=self.app.stderr)
+        names = ("offset", "seconds", "target", "service", "method", "path", "result", "request_id")
+        return tuple(n.replace("_", " ").capitalize() for n in names), (tuple(r[n] for n in names) for r in found["calls"])
+
+
 class ListIntent(command.Lister):
     """List requests that are not finished, oldest first"""
 

@@ -142,3 +142,10 @@ def test_tables() -> None:
     (columns, rows), _ = run(state.ShowCapacity, Session((200, {"capacity": [capacity]})))
     row = dict(zip(columns, next(iter(rows)), strict=True))
     assert row["Name"] == "paris" and row["VCPUs used"] == 7 and row["Local GB used"] == ""
+    call = {"offset": 0.1, "seconds": 0.2, "target": "paris", "service": "compute", "method": "POST", "path": "/servers",
+            "result": "202", "request_id": "req-there"}  # fmt: skip
+    request = {"id": "req-1", "global_id": None, "project_id": "p", "service": "compute", "method": "POST", "path": "/x",
+               "status": "202", "began": "then", "seconds": 0.5, "calls": [call]}  # fmt: skip
+    session = Session((200, {"request": request}))
+    (columns, rows), text = run(state.ShowRequest, session, "req-1")
+    assert dict(zip(columns, next(iter(rows)), strict=True))["Request id"] == "req-there" and "202 after 0.5 s" in text
