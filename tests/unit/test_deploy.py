@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import re
 import shutil
@@ -9,12 +10,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 import yaml
 from prometheus_client import REGISTRY
 
 import cascade.telemetry  # noqa: F401 - registers the metrics
-from cascade.conf import GROUPS
+from cascade.conf import GROUPS, load
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 MONITORING = DEPLOY / "monitoring"
@@ -93,3 +95,32 @@ def test_socket_and_service_listen_where_the_default_is() -> None:
     port = next(o.default for o in GROUPS[None] if o.name == "listen")
     assert f"ListenStream={port}" in (DEPLOY / "systemd" / "cascade.socket").read_text()
     assert port.rpartition(":")[2] in (DEPLOY / "container" / "Containerfile").read_text()
+
+
+def test_the_role_writes_options_that_exist(tmp_path: Path) -> None:
+    """Rendered as Ansible does it, and read as the gateway does it."""
+    role = DEPLOY / "ansible" / "roles" / "cascade"
+    values = yaml.safe_load((role / "defaults" / "main.yml").read_text())
+    values |= {"cascade_database": "postgresql+asyncpg://u:p@h/cascade", "ansible_managed": "by the role"}
+    values["cascade_options"] = {"DEFAULT": {"list_deadline": 4}, "sites": {"probe_interval": 30}, "hub": {"cloud": "center"}}
+    environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)
+    text = environment.from_string((role / "templates" / "cascade.conf.j2").read_text()).render(values)
+    (tmp_path / "cascade.conf").write_text(text)
+    conf = load([], [str(tmp_path / "cascade.conf")])
+    assert (conf.workers, conf.list_deadline, conf.sites.probe_interval, conf.hub.cloud) == (2, 4.0, 30.0, "center")
+    assert conf.database.connection == values["cascade_database"] and conf.secrets.master_key_file == "/etc/cascade/master.key"
+    written = configparser.ConfigParser()
+    written.read_string(text)
+    options = {"DEFAULT" if group is None else group: {o.name for o in opts} for group, opts in GROUPS.items()}
+    assert set(written.defaults()) <= options["DEFAULT"]
+    for section in written.sections():
+        assert set(written[section]) - set(written.defaults()) <= options[section]
+
+
+def test_ansible_accepts_the_role() -> None:
+    if (playbook := shutil.which("ansible-playbook")) is None:
+        pytest.skip("no Ansible (pip install ansible-core)")
+    done = subprocess.run(
+        [playbook, "--syntax-check", "-i", "localhost,", "cascade.yaml"], cwd=DEPLOY / "ansible", capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
