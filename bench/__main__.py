@@ -8,6 +8,8 @@ import os
 import platform
 import signal
 import sys
+from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 
 from bench.figures import FIGURES
 from bench.process import more_files
+from bench.real import lab
 from bench.report import Figure, markdown, plot
 from bench.world import Sizes, world
 from lab.paths import CHECKOUT
@@ -24,7 +27,7 @@ from lab.report import LabError, say
 def parse(argv: list[str] | None = None) -> tuple[list[str], Sizes]:
     """The figures and sizes a command line asks for; [] to say only what there is."""
     p = argparse.ArgumentParser(prog="bin/bench", description=__doc__)
-    p.add_argument("name", nargs="*", help=f"of {', '.join(FIGURES)}; all of them by default, in this order")
+    p.add_argument("name", nargs="*", help=f"of {', '.join(FIGURES)}; all of them by default, in this order. Alone: lab")
     p.add_argument("--list", action="store_true", help="say what there is")
     p.add_argument("--sites", type=int, default=Sizes.sites)
     p.add_argument("--servers", type=int, default=Sizes.servers, help="per site")
@@ -33,10 +36,10 @@ def parse(argv: list[str] | None = None) -> tuple[list[str], Sizes]:
     p.add_argument("--load", type=_numbers, default=Sizes.load, metavar="N,N", help="requests at once of the mixed load")
     p.add_argument("--boots", type=int, default=Sizes.boots, help="first boots at once")
     a = p.parse_args(argv)
-    if unknown := set(a.name) - set(FIGURES):
+    if a.name != ["lab"] and (unknown := set(a.name) - set(FIGURES)):
         p.error(f"no such figure: {', '.join(sorted(unknown))}")
     sizes = Sizes(sites=a.sites, servers=a.servers, idle=a.idle, rounds=a.rounds, load=a.load, boots=a.boots)
-    return [] if a.list else [n for n in FIGURES if not a.name or n in a.name], sizes
+    return [] if a.list else a.name if a.name == ["lab"] else [n for n in FIGURES if not a.name or n in a.name], sizes
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -66,20 +69,29 @@ def main() -> int:
     if not names:
         for name, row in FIGURES.items():
             print(f"{name:10} {row.about}")
+        print(f"{'lab':10} {(lab.__doc__ or '').splitlines()[0]}")
         return 0
     more_files()
     folder = Path(os.environ.get("CASCADE_BENCH_STATE") or CHECKOUT / ".bench").absolute()
     on, found, failed = conditions(sizes), list[Figure](), ""
+
+    def take(figures: Iterable[Figure]) -> None:
+        for figure in figures:
+            found.append(figure)
+            say(f"     {figure.name}: {figure.value:.4g} {figure.unit}")
+
     try:
-        with world(sizes, folder) as it:
+        if names == ["lab"]:
+            folder.mkdir(exist_ok=True)
+            take(lab())
+            names = []
+        with world(sizes, folder) if names else nullcontext() as it:
             for name in names:
                 if FIGURES[name].indexed:
                     it.index()
                 it.settle()
                 say(f"measure: {name}")
-                for figure in FIGURES[name].measure(it):
-                    found.append(figure)
-                    say(f"     {figure.name}: {figure.value:.4g} {figure.unit}")
+                take(FIGURES[name].measure(it))
     except LabError as e:
         failed = str(e)
     print(f"\n{markdown(found)}\n")
