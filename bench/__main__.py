@@ -9,7 +9,6 @@ import platform
 import signal
 import sys
 from collections.abc import Iterable
-from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -84,14 +83,14 @@ def main() -> int:
         if names == ["lab"]:
             folder.mkdir(exist_ok=True)
             take(lab())
-            names = []
-        with world(sizes, folder) if names else nullcontext() as it:
-            for name in names:
-                if FIGURES[name].indexed:
-                    it.index()
-                it.settle()
-                say(f"measure: {name}")
-                take(FIGURES[name].measure(it))
+        else:
+            with world(sizes, folder) as it:
+                for name in names:
+                    if FIGURES[name].indexed:
+                        it.index()
+                    it.settle()
+                    say(f"measure: {name}")
+                    take(FIGURES[name].measure(it))
     except LabError as e:
         failed = str(e)
     print(f"\n{markdown(found)}\n")

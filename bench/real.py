@@ -28,8 +28,8 @@ def lab() -> Iterator[Figure]:
     ways = {"direct": _Tenant(clouds["paris-demo"].login(), None), "cascade": _Tenant(clouds["cascade"].login(), "paris")}
     requests: list[str] = []
     try:
-        for way in ways.values():
-            way.prepare()
+        for tenant in ways.values():
+            tenant.prepare()
         for name, ask in (("list of 10 servers", _Tenant.list), ("show of a server", _Tenant.show)):
             yield from _ratio(name, ways, ask, READS)
         boot: dict[str, list[float]] = {way: [] for way in ways}
@@ -41,8 +41,8 @@ def lab() -> Iterator[Figure]:
                     requests.append(request)
         yield from _compared("boot to ACTIVE", boot)
     finally:
-        for way in ways.values():
-            way.clear()
+        for tenant in ways.values():
+            tenant.clear()
     yield from _calls(clouds["cascade-admin"].login(), requests)
     yield from _ports(clouds["hub-demo"].login())
 
