@@ -31,7 +31,7 @@ def test_commands_exist() -> None:
     points = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["openstack.cascade.v1"]
     known = {name.replace("_", " ") for name in points}
     guide = TEXT[ROOT / "docs" / "operator-guide.md"]
-    named = re.findall(r"openstack (cascade (?:site )?(?:intent )?[a-z]+)", guide)
+    named = re.findall(r"openstack (cascade (?:(?:site|intent|request|capacity) )?[a-z]+)", guide)
     assert named and set(named) <= known
     source = (ROOT / "cascade" / "cmd.py").read_text()
     ran = set(re.findall(r"^# cascade (\w+)|`cascade (\w+)`", "\n".join(TEXT.values()), flags=re.MULTILINE))
