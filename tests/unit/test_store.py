@@ -1,4 +1,7 @@
-"""The store on SQLite, and on every database whose URL stands in CASCADE_TEST_DB_URLS (space-separated)."""
+"""The store on SQLite, on PostgreSQL, and on every database whose URL stands in CASCADE_TEST_DB_URLS (space-separated).
+
+MariaDB's is the lab's: tests/lab/test_databases.py.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ import asyncio
 import os
 import tempfile
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import pgserver
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,13 +28,24 @@ from cascade.store.pairs import Pair
 from cascade.store.roles import RoleSet
 from cascade.store.schema import index
 
-URLS = ["sqlite", *os.environ.get("CASCADE_TEST_DB_URLS", "").split()]
+URLS = ["sqlite", "postgresql", *os.environ.get("CASCADE_TEST_DB_URLS", "").split()]
+
+
+@pytest.fixture(scope="module")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of its own, on a socket in a folder."""
+    with tempfile.TemporaryDirectory(prefix="pg") as folder:  # short: a socket's path may have a hundred characters
+        server = pgserver.get_server(folder)
+        yield f"postgresql+asyncpg://postgres@/postgres?host={folder}"
+        server.cleanup()
 
 
 @pytest.fixture(params=URLS, ids=[u.split(":")[0] for u in URLS])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     """A fresh database."""
     url = f"sqlite+aiosqlite:///{tmp_path}/c.db" if request.param == "sqlite" else request.param
+    if url == "postgresql":
+        url = request.getfixturevalue("postgresql")
     if request.param != "sqlite":
         await _emptied(url)
         await asyncio.to_thread(Store.migrate, url)
@@ -351,3 +366,27 @@ async def test_no_pair_is_believed_for_seconds(store: Store, monkeypatch: pytest
     assert await store.pairs.to_hub("paris", ["there"]) == {}
     await store.pairs.put(Pair(kind="image", hub_id="here", site="paris", site_id="there"))
     assert (await store.pairs.to_hub("paris", ["there"]))["there"].hub_id == "here"
+
+
+async def test_names_of_many_sites_are_read_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One read for a page; afterwards nothing is asked of what has a pair, or is known under its own id."""
+    own = [str(uuid.uuid4()) for _ in range(3)]
+    for site in ("paris", "tokyo"):
+        await store.pairs.put(Pair(kind="image", hub_id=f"hub-{site}", site=site, site_id="same there"))
+        await store.index.add("server", own[0] if site == "paris" else own[1], site=site, project_id="p", user_id="u")
+    store.pairs._site.clear()
+    reads, read = [], store._session.read
+
+    async def counted(work: Any) -> Any:
+        reads.append(work)
+        return await read(work)
+
+    monkeypatch.setattr(store._session, "read", counted)
+    await store.pairs.read_ahead({"paris": ["same there", own[0], own[2]], "tokyo": ["same there", own[1]]})
+    assert len(reads) == 1
+    found = [await store.pairs.to_hub(site, ["same there", own[n]]) for n, site in enumerate(("paris", "tokyo"))]
+    assert [{k: p.hub_id for k, p in f.items()} for f in found] == [{"same there": "hub-paris"}, {"same there": "hub-tokyo"}]
+    assert len(reads) == 1
+    assert await store.pairs.to_hub("paris", [own[2]]) == {} and len(reads) == 2, "what nobody knows is asked for each time"
+    await store.pairs.put(Pair(kind="server", hub_id="north", site="paris", site_id=own[2]))
+    assert (await store.pairs.to_hub("paris", [own[2]]))[own[2]].hub_id == "north"

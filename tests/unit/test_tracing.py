@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,17 +15,11 @@ from cascade.model.errors import StoreError
 from cascade.store import Store
 from cascade.store import traces as kept
 from cascade.tracing import Recorder, Row, Span
+from tests.unit.test_store import postgresql, store  # noqa: F401 - fixtures: on each database
 
 ROW = Row(
     request_id="req-1", at=1000.0, seconds=0.5, target="paris", service="compute", method="POST", path="/servers", result="202"
 )  # fmt: skip
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    found = await Store.open(f"sqlite+aiosqlite:///{tmp_path}/c.db")
-    yield found
-    await found.close()
 
 
 class Sink:
@@ -99,7 +92,10 @@ async def test_switched_off_nothing_is_kept() -> None:
     assert sink.rows == []
 
 
-async def test_looked_up_by_either_id_and_forgotten(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_looked_up_by_either_id_and_forgotten(
+    store: Store,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     now = time.time()
     request = Row(request_id="req-1", at=now, seconds=1.0, target="", service="compute", method="POST",
                   path="/compute/v2.1/servers", result="202", remote_id="req-client", project_id="p")  # fmt: skip
@@ -116,7 +112,7 @@ async def test_looked_up_by_either_id_and_forgotten(store: Store, monkeypatch: p
     assert await store.traces.of("req-2") == [] and len(await store.traces.of("req-3")) == 1
 
 
-async def test_a_long_path_is_cut_and_a_method_too(store: Store) -> None:
+async def test_a_long_path_is_cut_and_a_method_too(store: Store) -> None:  # noqa: F811
     recorder = Recorder(store.traces.add, StoreError)
     Span(recorder, "req-1", keep=True).called(time.monotonic(), "p" * 10, "compute", "X" * 99, "/" + "x" * 9999, "error", "r" * 999)
     await recorder.flush()
