@@ -125,7 +125,7 @@ async def serve(conf: Conf) -> int:
     tokens = Tokens(core.south, ttl=conf.token_cache_time)
     gateway = Gateway(core, tokens, TABLES, HANDLERS, recorder=recorder, exporter=exporter)
     gateway.extra = _extra(core, gateway)
-    runner = web.AppRunner(gateway.app(), access_log=None, handle_signals=False, shutdown_timeout=10.0)
+    runner = web.ServerRunner(gateway.server(), handle_signals=False, shutdown_timeout=10.0)
     await runner.setup()
     core.south.start()
     await core.discovery.load()
@@ -154,7 +154,7 @@ async def serve(conf: Conf) -> int:
     return 0
 
 
-async def _drain(gateway: Gateway, runner: web.AppRunner, site: web.SockSite, seconds: float) -> None:
+async def _drain(gateway: Gateway, runner: web.ServerRunner, site: web.SockSite, seconds: float) -> None:
     """Take no new connections, and tell who uses an old one that it ends with the answer: nobody meets a closed door."""
     gateway.draining = True
     await site.stop()
@@ -194,15 +194,15 @@ async def _forget_traces(core: Core) -> None:
         await asyncio.sleep(600.0)
 
 
-def _extra(core: Core, gateway: Gateway) -> dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]]:
+def _extra(core: Core, gateway: Gateway) -> dict[str, Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]]:
     """Paths that are nobody's API."""
 
-    async def health(_: web.Request) -> web.StreamResponse:
+    async def health(_: web.BaseRequest) -> web.StreamResponse:
         up = [s for s in core.sites.names() if core.sites.usable(s)]
         doc = {"status": "draining" if gateway.draining else "ok", "sites_up": len(up), "sites": len(core.sites.names())}
         return web.json_response(doc, status=503 if gateway.draining else 200)
 
-    async def metrics(_: web.Request) -> web.StreamResponse:
+    async def metrics(_: web.BaseRequest) -> web.StreamResponse:
         await observe(core)
         body, kind = telemetry.render()
         return web.Response(body=body, headers={"Content-Type": kind})

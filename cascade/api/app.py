@@ -74,7 +74,7 @@ class Gateway:
         tables: dict[str, tuple[Row, ...]],
         handlers: dict[str, Handler],
         *,
-        extra: dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]] | None = None,
+        extra: dict[str, Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]] | None = None,
         recorder: tracing.Recorder | None = None,
         exporter: tracing.Exporter | None = None,
     ) -> None:
@@ -85,15 +85,13 @@ class Gateway:
         self.draining = False
         """This process is to stop: who is answered now shall not come back on that connection."""
 
-    def app(self) -> web.Application:
-        """The aiohttp application. The JSON size limit is ours, per kind of body, so aiohttp's is off."""
+    def server(self) -> web.Server:
+        """aiohttp's server below its router, which has nothing to do here. The size limits of bodies are ours, per kind of body."""
         front = logging.getLogger("cascade.front")
         front.addFilter(_worth_logging)
-        app = web.Application(client_max_size=0, handler_args={"auto_decompress": False, "logger": front})
-        app.router.add_route("*", "/{tail:.*}", self.serve)
-        return app
+        return web.Server(self.serve, auto_decompress=False, logger=front, access_log=None)
 
-    async def serve(self, http: web.Request) -> web.StreamResponse:
+    async def serve(self, http: web.BaseRequest) -> web.StreamResponse:
         """One request, start to end; the one place that must contain every fault."""
         rid, given = new_request_id(), http.headers.get("x-openstack-request-id", "")
         if _REQUEST_ID.fullmatch(given):
@@ -162,13 +160,13 @@ class Gateway:
             structlog.contextvars.clear_contextvars()
             request_id.reset(reset)
 
-    def _span(self, http: web.Request, rid: str) -> tracing.Span | None:
+    def _span(self, http: web.BaseRequest, rid: str) -> tracing.Span | None:
         """What is written down of a request: nothing of one that changes nothing, nor of a sign-in."""
         keep = self.recorder.on and http.method not in tracing.READS and not http.path.endswith("/auth/tokens")
         exported = self.exporter.begin(http.headers) if self.exporter is not None else None
         return tracing.Span(self.recorder, rid, keep, exported=exported) if keep or exported is not None else None
 
-    async def _answer(self, http: web.Request, rid: str, service: str, path: str, params: list[tuple[str, str]]) -> Response:
+    async def _answer(self, http: web.BaseRequest, rid: str, service: str, path: str, params: list[tuple[str, str]]) -> Response:
         raw = all_headers(http.headers.items())
         if (bad := framing_fault(raw, service)) is not None:
             raise bad
@@ -278,7 +276,7 @@ class Gateway:
         uri = f"{self.core.conf.public_url.rstrip('/')}/identity"
         return Fault(401, message, headers={"WWW-Authenticate": f'Keystone uri="{uri}"'})
 
-    async def _send(self, http: web.Request, rid: str, service: str, answer: Response) -> web.StreamResponse:
+    async def _send(self, http: web.BaseRequest, rid: str, service: str, answer: Response) -> web.StreamResponse:
         headers = {**answer.headers, "X-Openstack-Request-Id": rid}
         if service == "compute" and "x-compute-request-id" not in headers:
             headers["X-Compute-Request-Id"] = rid
@@ -302,7 +300,7 @@ class Gateway:
                 await answer.release()
         return out
 
-    def _fault(self, http: web.Request, rid: str, service: str, fault: Fault) -> web.Response:
+    def _fault(self, http: web.BaseRequest, rid: str, service: str, fault: Fault) -> web.Response:
         body, kind = fault_body(service or "cascade", fault, accept=http.headers.get("accept", ""))
         return web.Response(
             status=fault.status, body=body, headers={**fault.headers, "Content-Type": kind, "X-Openstack-Request-Id": rid}
@@ -346,7 +344,7 @@ def _worth_logging(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], http_exceptions.HttpProcessingError))
 
 
-async def _read(http: web.Request, limit: int, seconds: float) -> bytes:
+async def _read(http: web.BaseRequest, limit: int, seconds: float) -> bytes:
     """The whole body within ``limit`` bytes and ``seconds``. Raises Fault 413 without reading the rest, 408, 400."""
     if http.content_length is not None and http.content_length > limit:
         raise Fault(413, "Request is too large.", kind=WEBOB)
@@ -362,7 +360,7 @@ async def _read(http: web.Request, limit: int, seconds: float) -> bytes:
     return bytes(out)
 
 
-async def _chunks(http: web.Request) -> AsyncIterator[bytes]:
+async def _chunks(http: web.BaseRequest) -> AsyncIterator[bytes]:
     """The body as it comes. Raises Fault 400 for one that is framed wrongly, ConnectionError where it breaks off."""
     try:
         async for chunk in http.content.iter_chunked(65536):

@@ -30,7 +30,7 @@ class Relay:
     def __init__(self, core: Core, limit: int) -> None:
         self._core, self._limit, self._open = core, limit, 0
 
-    async def serve(self, http: web.Request) -> web.StreamResponse:
+    async def serve(self, http: web.BaseRequest) -> web.StreamResponse:
         """GET below ``/console``."""
         path = http.raw_path.partition("?")[0].removeprefix(PREFIX)
         site, _, rest = path.lstrip("/").partition("/")
@@ -57,7 +57,7 @@ class Relay:
             log.warning("console not relayed", site=site, error=str(e))
             return web.Response(status=503, text=f"Consoles of availability zone {site} are not available.")
 
-    async def _page(self, http: web.Request, grant: Grant, rest: str, text: str) -> web.StreamResponse:
+    async def _page(self, http: web.BaseRequest, grant: Grant, rest: str, text: str) -> web.StreamResponse:
         if not grant.pages or any(part in ("..", ".", "") for part in rest.split("/")) or "%" in rest or "\\" in rest:
             return web.Response(status=404, text="There is no such page.")
         async with self._core.south.console_page(grant.site, grant.pages + rest) as found:
@@ -73,7 +73,7 @@ class Relay:
             await out.write_eof()
             return out
 
-    async def _socket(self, http: web.Request, grant: Grant) -> web.StreamResponse:
+    async def _socket(self, http: web.BaseRequest, grant: Grant) -> web.StreamResponse:
         asked = [p.strip() for p in http.headers.get("Sec-WebSocket-Protocol", "").split(",") if p.strip()]
         scheme, _, rest = grant.socket.partition("://")
         origin = f"{scheme.replace('ws', 'http')}://{rest.partition('/')[0]}" if "Origin" in http.headers else None
@@ -95,7 +95,7 @@ class Relay:
         finally:
             await far.close()
 
-    def _same_origin(self, http: web.Request) -> bool:
+    def _same_origin(self, http: web.BaseRequest) -> bool:
         """A page of another host opens no console, as with Nova's proxy; no Origin is no browser."""
         origin = http.headers.get("Origin")
         if origin is None:
@@ -104,7 +104,7 @@ class Relay:
         return urlsplit(origin).hostname in ours
 
 
-def _grant_of(http: web.Request) -> str:
+def _grant_of(http: web.BaseRequest) -> str:
     """The token of the address, of the websocket path in it, or of the cookie."""
     query = http.rel_url.query
     inner = parse_qs(urlsplit(query.get("path", "")).query).get("token", [""])[0]
@@ -131,7 +131,7 @@ async def _pass(
         return
 
 
-async def _refused(http: web.Request) -> web.StreamResponse:
+async def _refused(http: web.BaseRequest) -> web.StreamResponse:
     """Opened and cut off at once, without a word: so does Nova's proxy, and a browser is told no more."""
     near = web.WebSocketResponse()
     near.headers["Server"] = "WebSockify"

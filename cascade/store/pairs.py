@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, delete, select, tuple_
+from sqlalchemy import and_, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cascade.model.errors import Conflict
@@ -118,10 +118,11 @@ class Pairs:
         """site -> its ids: read at once what ``to_hub`` will be asked site by site in a moment."""
         due = [(site, i) for site, some in ids.items() for i in self._due(site, some)]
         for at in range(0, len(due), 500):
-            part = due[at : at + 500]
+            part = set(due[at : at + 500])
 
-            async def work(c: AsyncConnection, part: list[tuple[str, str]] = part) -> tuple[list[Pair], set[tuple[str, str]]]:
-                found = [Pair(**r._mapping) for r in await c.execute(select(T).where(tuple_(T.c.site, T.c.site_id).in_(part)))]
+            async def work(c: AsyncConnection, part: set[tuple[str, str]] = part) -> tuple[list[Pair], set[tuple[str, str]]]:
+                rows = await c.execute(select(T).where(T.c.site_id.in_({i for _, i in part})))
+                found = [Pair(**r._mapping) for r in rows if (r.site, r.site_id) in part]
                 paired = {(p.site, p.site_id) for p in found}
                 rest = [i for s, i in part if (s, i) not in paired and len(i) != _IDENTITY]
                 own = {(r.site, r.id) for r in await c.execute(_OWN.where(things.c.id.in_(rest)))} if rest else set()

@@ -48,7 +48,7 @@ pairs = Table(
     Column("site_id", _ID, nullable=False),
     Column("project_id", _ID),
     UniqueConstraint("site", "kind", "site_id", name="pairs_site_id"),
-    Index("pairs_by_site_id", "site", "site_id"),
+    Index("pairs_by_site_id", "site_id", "site"),
     Index("pairs_by_hub_id", "site", "hub_id"),
 )  # fmt: skip
 intents = Table(

@@ -83,7 +83,7 @@ class Front:
 
     @contextlib.asynccontextmanager
     async def serve(self) -> AsyncIterator[str]:
-        runner = web.AppRunner(self.gateway.app(), access_log=None, shutdown_timeout=1.0)  # as cascade.cmd does
+        runner = web.ServerRunner(self.gateway.server(), shutdown_timeout=1.0)  # as cascade.cmd does
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         try:

@@ -26,7 +26,7 @@ def _file(name: str) -> tuple[bytes, str]:
     return body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'
 
 
-async def serve(http: web.Request) -> web.StreamResponse:
+async def serve(http: web.BaseRequest) -> web.StreamResponse:
     """GET /cascade/page/[FILE]."""
     path = http.raw_path.partition("?")[0]
     if http.method not in ("GET", "HEAD"):

@@ -1,4 +1,4 @@
-"""What requests did."""
+"""What requests did; pairs of many sites are found by the sites' ids at once."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -29,3 +29,7 @@ def upgrade() -> None:
         batch_op.create_index("traces_by_request", ["request_id"], unique=False)
         batch_op.create_index("traces_by_remote", ["remote_id"], unique=False)
         batch_op.create_index("traces_by_time", ["at"], unique=False)
+
+    with op.batch_alter_table("pairs", schema=None) as batch_op:
+        batch_op.drop_index("pairs_by_site_id")
+        batch_op.create_index("pairs_by_site_id", ["site_id", "site"], unique=False)
