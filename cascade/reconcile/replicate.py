@@ -23,6 +23,8 @@ Key = tuple[str, str, str]
 """(kind, hub id, site); of a key pair the id is ``<user id>/<name>``."""
 EVERYTHING = "*"
 """As hub id: compare all of that kind (``flavor``, ``volume_type``) at the site."""
+SETTLE, BETWEEN = 1.0, 0.1
+"""Seconds from the start to the first site's comparison, and from one site to the next."""
 
 
 class Replicas:
@@ -46,10 +48,10 @@ class Replicas:
         for site in self._sites.names():
             self.queue.add((kind, hub_id, site))
 
-    def sweep(self, site: str) -> None:
-        """Compare everything at one site with the hub."""
-        self.queue.add(("flavor", EVERYTHING, site))
-        self.queue.add(("volume_type", EVERYTHING, site))
+    def sweep(self, site: str, delay: float = 0.0) -> None:
+        """Compare everything at one site with the hub, ``delay`` seconds from now."""
+        self.queue.add(("flavor", EVERYTHING, site), delay)
+        self.queue.add(("volume_type", EVERYTHING, site), delay)
 
     def _returned(self, target: str) -> None:
         """A site may have been written to while it was away, and has missed what changed here."""
@@ -58,9 +60,9 @@ class Replicas:
         self.queue.hurry(lambda key: target in (key[2], HUB))
 
     async def run(self) -> None:
-        """At start every site may have missed something."""
-        for site in self._sites.names():
-            self.sweep(site)
+        """At start every site may have missed something; who waits for the first answer comes first."""
+        for number, site in enumerate(self._sites.names()):
+            self.sweep(site, SETTLE + number * BETWEEN)
         await self.queue.run()
 
     async def _work(self, key: Key) -> float | None:

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
+from sqlalchemy import exc as sqlalchemy_exc
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql import column, table
 
 from cascade.store.docs import Docs
 from cascade.store.index import Index, IndexEntry, add
@@ -63,8 +63,14 @@ class Store:
         asyncio.run(work())
 
     async def _upgrade(self) -> None:
+        folder = Path(__file__).parent / "migrations"
+        if await self._newest(folder):
+            return
+        from alembic import command  # a seventh of what a start costs, and seldom needed
+        from alembic.config import Config
+
         config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        config.set_main_option("script_location", str(folder))
 
         def work(connection: Connection) -> None:
             config.attributes["connection"] = connection
@@ -72,6 +78,16 @@ class Store:
 
         async with self._session.engine.begin() as c:
             await c.run_sync(work)
+
+    async def _newest(self, folder: Path) -> bool:
+        """Whether the last of the numbered migrations has been made."""
+        last = max(p.name.partition("_")[0] for p in (folder / "versions").glob("[0-9]*.py"))
+        async with self._session.engine.connect() as c:
+            try:
+                found = (await c.execute(select(column("version_num")).select_from(table("alembic_version")))).scalar()
+            except sqlalchemy_exc.DBAPIError:
+                return False  # an empty database
+        return bool(found == last)
 
     async def close(self) -> None:
         """End all connections."""
