@@ -27,7 +27,7 @@ def browser_page(world: World) -> Iterator[Page]:
     expect.set_options(timeout=PATIENCE)
     wrong: list[str] = []
     with sync_playwright() as p:
-        chromium = p.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        chromium = p.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-dev-shm-usage"])
         page = chromium.new_page(viewport={"width": 1400, "height": 760}, color_scheme="light")
         page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda e: wrong.append(str(e)))

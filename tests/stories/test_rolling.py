@@ -96,7 +96,7 @@ def test_replaced_one_by_one_without_a_failed_request(gateway: Gateway, world: W
         client.enough.set()
         client.join(30)
     assert [c.wrong for c in clients] == [[], [], [], []]
-    assert all(c.answers > 50 for c in clients)
+    assert all(c.answers > 5 for c in clients)
 
 
 def test_one_that_dies_is_replaced(gateway: Gateway, world: World) -> None:

@@ -298,7 +298,7 @@ async def test_a_write_waits_for_the_verdict_about_a_silent_site(rig: Rig, comes
             raise SiteUnreachable(target, "silent")
 
     on(rig, "POST", "/x", web.Response(status=202))
-    rig.monitor._limits = replace(rig.limits, probe_gap=0.3)
+    rig.monitor._limits = replace(rig.limits, probe_gap=1.0)
     rig.monitor.start(probe)
     while not rig.monitor._suspect("paris", "compute"):  # noqa: ASYNC110 - one probe has failed, the second is due
         await asyncio.sleep(0.01)
