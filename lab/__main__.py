@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 
-from lab import accounts, addons, cloud, gateway, infra, install, metering, ovn, procs, status, wires
+from lab import accounts, addons, cloud, gateway, infra, install, ovn, procs, status, wires
 from lab import demo as story
 from lab.data import CLOUDS, HUB, SITES, Cloud
 from lab.parity import command as parity
@@ -53,7 +53,6 @@ def down(place: State, args: argparse.Namespace) -> None:
     with step("stop everything"):
         addons.stop(place, addons.ADDONS.values())
         gateway.stop(place)
-        metering.stop(place)
         cloud.down(place, list(CLOUDS.values()))
         procs.stop(infra.procs(place))
         wires.forget(place)
@@ -68,13 +67,9 @@ def reset(place: State, args: argparse.Namespace) -> None:
 
 
 def start(place: State, args: argparse.Namespace) -> None:
-    """Start one cloud, the gateway, metering at the sites, or an add-on."""
+    """Start one cloud, the gateway, or an add-on."""
     if args.name == GATEWAY:
         gateway.start(place)
-        return
-    if args.name == METERING:
-        metering.required(place)
-        metering.start(place)
         return
     if addon := addons.ADDONS.get(args.name):
         addons.prepare(place, [addon])
@@ -86,12 +81,10 @@ def start(place: State, args: argparse.Namespace) -> None:
 
 
 def stop(place: State, args: argparse.Namespace) -> None:
-    """Stop one cloud, the gateway, metering, or an add-on."""
+    """Stop one cloud, the gateway, or an add-on."""
     with step(f"stop {args.name}"):
         if args.name == GATEWAY:
             gateway.stop(place)
-        elif args.name == METERING:
-            metering.stop(place)
         elif addon := addons.ADDONS.get(args.name):
             addons.stop(place, [addon])
         else:
@@ -159,11 +152,10 @@ COMMANDS: dict[str, Callable[[State, argparse.Namespace], None]] = {
     "parity": parity.command,
 }
 GATEWAY = "cascade"
-METERING = "metering"
 NAMES = {
     # a command: what it can be about
-    "start": [*CLOUDS, GATEWAY, METERING, *addons.ADDONS],
-    "stop": [*CLOUDS, GATEWAY, METERING, *addons.ADDONS],
+    "start": [*CLOUDS, GATEWAY, *addons.ADDONS],
+    "stop": [*CLOUDS, GATEWAY, *addons.ADDONS],
     "freeze": [*CLOUDS],
     "thaw": [*CLOUDS],
     "cut": [*SITES],

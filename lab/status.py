@@ -16,7 +16,12 @@ def groups(place: State) -> dict[str, list[Proc]]:
     found = {"infra": infra.procs(place)}
     found |= {name: cloud.all_procs(place, item) for name, item in CLOUDS.items() if place.cloud(item).run.exists()}
     found["cascade"] = [gateway.proc(place)]
-    return found | {addon.name: addon.procs(place) for addon in addons.chosen(place, ())}
+    for addon in addons.chosen(place, ()):
+        for proc in addon.procs(place):
+            # What stands at several sites has a folder at each.
+            own = addon.name if proc.place == addon.place(place) else f"{addon.name}/{proc.place.root.name}"
+            found.setdefault(own, []).append(proc)
+    return found
 
 
 def show(place: State, args: argparse.Namespace) -> None:

@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lab import gateway, install, procs
-from lab.addons import heat, horizon
+from lab.addons import heat, horizon, metering
 from lab.addons.kind import AddOn
 from lab.data import GATEWAY_PORT
 from lab.paths import State
 from lab.report import LabError, step
 from lab.wait import answers, ready
 
-ADDONS = {addon.name: addon for addon in (heat.ADDON, horizon.ADDON)}
+ADDONS = {addon.name: addon for addon in (metering.ADDON, heat.ADDON, horizon.ADDON)}
 
 
 def chosen(state: State, names: Iterable[str]) -> list[AddOn]:
@@ -40,7 +40,7 @@ def start(state: State, addons: Iterable[AddOn]) -> None:
     """Start add-ons. They use the cloud as everybody does: the gateway must answer."""
     for addon in addons:
         if not answers(GATEWAY_PORT, "/healthz", timeout=5):
-            raise LabError(f"{addon.name} uses the cloud through the gateway, which does not answer; start cascade first")
+            raise LabError(f"{addon.name} is used through the gateway, which does not answer; start cascade first")
         running = addon.procs(state)
         with step(f"{addon.name}: start {len(running)} processes"):
             for proc in running:

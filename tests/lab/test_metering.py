@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from lab import metering
+from lab.addons import metering
 from lab.data import SITES
 from tests.lab.conftest import _up
 from tests.lab.rest import Cloud
@@ -25,7 +25,7 @@ RUN = uuid.uuid4().hex[:8]
 START = 1_760_000_400
 pytestmark = pytest.mark.skipif(
     not all(_up(urlsplit(metering.url(SITES[z])).port or 0) for z in ZONES),
-    reason="metering is not up (bin/lab start metering)",
+    reason="metering is not up (bin/lab up --with metering)",
 )
 
 

@@ -6,13 +6,16 @@ it, a service user each and an entry in the site's catalogue.
 
 from collections.abc import Iterable
 
-from lab import bootstrap, infra, procs
+from lab import bootstrap, infra
+from lab.addons import kind
+from lab.addons.kind import AddOn
 from lab.config.ini import Context, Ini, render
 from lab.data import GATEWAY_URL, HUB, PORT_OFFSET, SITES, USER_REGION, Cloud, Release
-from lab.install import SYSTEM_PATH, environment
+from lab.install import SYSTEM_PATH
 from lab.paths import Place, State
 from lab.procs import Proc
 from lab.report import LabError, step
+from lab.services import uwsgi
 from lab.shell import run
 from lab.wait import answers, ready
 
@@ -30,12 +33,19 @@ SACKS = "4"
 USERS = ("gnocchi", "ceilometer")
 
 
-def prepare(state: State) -> bool:
-    """Configuration, databases, users, catalogue entries and the archive policies Ceilometer expects, as far as missing.
+def procs(state: State) -> list[Proc]:
+    """Every process of every metered site."""
+    return [proc for cloud in _sites() for proc in (*_gnocchi_procs(state, cloud), *_ceilometer_procs(state, cloud))]
 
-    The sites and the hub answer by then. True where the hub's catalogue was changed.
+
+def prepare(state: State) -> bool:
+    """Configuration, databases, users, catalogue entries, and the resource types and archive policies that Ceilometer expects.
+
+    Raises LabError where a metered site does not answer.
     """
-    environment(state, RELEASE, state.root / "venvs" / RELEASE.name)
+    for cloud in (HUB, *_sites()):
+        if not answers(cloud.port("keystone")):
+            raise LabError(f"{cloud.name} does not answer: metering stands beside sites that run")
     for cloud in _sites():
         place = _place(state, cloud)
         place.make()
@@ -49,41 +59,15 @@ def prepare(state: State) -> bool:
                 conf = place.etc / "gnocchi.conf"
                 run([_program(state, "gnocchi-upgrade"), "--config-file", conf, "--sacks-number", SACKS])
             (place.var / "migrated").touch()
+        if not (place.var / "types").exists():
+            with step(f"{cloud.name}: Ceilometer's resource types"):  # a Gnocchi makes them, so it must run
+                gnocchi = list(_gnocchi_procs(state, cloud))
+                for proc in gnocchi:
+                    proc.start()
+                ready(gnocchi)
+                run([_program(state, "ceilometer-upgrade"), "--config-file", place.etc / "ceilometer.conf"])
+            (place.var / "types").touch()
     return bootstrap.service(HUB, (), ("metric", "gnocchi"), {USER_REGION: f"{GATEWAY_URL}/metric"})
-
-
-def start(state: State) -> None:
-    """Prepare and start everything; Ceilometer's resource types come with its first start."""
-    prepare(state)
-    running = all_procs(state)
-    gnocchi = [proc for proc in running if not proc.name.startswith("ceilometer")]
-    with step(f"metering: start {len(running)} processes"):
-        for proc in gnocchi:
-            proc.start()
-        ready(gnocchi)
-        for cloud in _sites():
-            stamp = _place(state, cloud).var / "types"
-            if not stamp.exists():
-                run([_program(state, "ceilometer-upgrade"), "--config-file", _place(state, cloud).etc / "ceilometer.conf"])
-                stamp.touch()
-        for proc in running:
-            proc.start()
-        ready(running)
-
-
-def stop(state: State) -> None:
-    """Stop everything."""
-    procs.stop(all_procs(state))
-
-
-def status(state: State) -> dict[str, bool]:
-    """Process -> whether it runs."""
-    return {f"{proc.place.root.name}: {proc.name}": proc.pid() is not None for proc in all_procs(state)}
-
-
-def all_procs(state: State) -> list[Proc]:
-    """Every process of every metered site."""
-    return [proc for cloud in _sites() for proc in _procs(state, cloud)]
 
 
 def url(cloud: Cloud) -> str:
@@ -91,33 +75,45 @@ def url(cloud: Cloud) -> str:
     return f"http://127.0.0.1:{cloud.base_port + PORT_OFFSET + PORT}"
 
 
-def _procs(state: State, cloud: Cloud) -> Iterable[Proc]:
+def _gnocchi_procs(state: State, cloud: Cloud) -> Iterable[Proc]:
     place, port = _place(state, cloud), cloud.base_port + PORT_OFFSET + PORT
-    env = {
-        "PATH": f"{state.root / 'venvs' / RELEASE.name / 'bin'}:{SYSTEM_PATH}",
+    api = (
+        *uwsgi(kind.venv(state, RELEASE.name), "gnocchi.rest.wsgi:application", port, f"{cloud.name} gnocchi", 1, 6),
+        *("--pyargv", f"--config-file {place.etc / 'gnocchi.conf'}"),
+    )
+    yield Proc("gnocchi-api", place, api, _environment(state), port, grace=5)
+    yield _daemon(state, place, "gnocchi-metricd", "gnocchi")
+
+
+def _ceilometer_procs(state: State, cloud: Cloud) -> Iterable[Proc]:
+    place = _place(state, cloud)
+    yield _daemon(state, place, "ceilometer-agent-notification", "ceilometer")
+    yield _daemon(state, place, "ceilometer-polling", "ceilometer", "--polling-namespaces", "central")
+
+
+def _daemon(state: State, place: Place, name: str, conf: str, *more: str) -> Proc:
+    argv = (_program(state, name), "--config-file", str(place.etc / f"{conf}.conf"), *more)
+    return Proc(name, place, argv, _environment(state), grace=10)
+
+
+def _environment(state: State) -> dict[str, str]:
+    return {
+        "PATH": f"{kind.venv(state, RELEASE.name) / 'bin'}:{SYSTEM_PATH}",
         "PYTHONWARNINGS": "ignore",
         "MALLOC_ARENA_MAX": "2",
         "OMP_NUM_THREADS": "1",  # numpy would take a core per process
     }
-    api = (
-        _program(state, "uwsgi"),
-        *("--http-socket", f"127.0.0.1:{port}", "--module", "gnocchi.rest.wsgi:application", "--need-app", "--lazy-apps"),
-        *("--master", "--processes", "1", "--threads", "6", "--enable-threads", "--thunder-lock", "--die-on-term"),
-        *("--buffer-size", "65535", "--http-chunked-input", "--disable-logging", "--add-header", "Connection: close"),
-        *("--procname", f"uwsgi {cloud.name} gnocchi", "--pyargv", f"--config-file {place.etc / 'gnocchi.conf'}"),
-    )
-    yield Proc("gnocchi-api", place, api, env, port, grace=5)
-    for name, conf in (("gnocchi-metricd", "gnocchi"), ("ceilometer-agent-notification", "ceilometer")):
-        yield Proc(name, place, (_program(state, name), "--config-file", str(place.etc / f"{conf}.conf")), env, grace=10)
-    polling = (_program(state, "ceilometer-polling"), "--config-file", str(place.etc / "ceilometer.conf"))
-    yield Proc("ceilometer-polling", place, (*polling, "--polling-namespaces", "central"), env, grace=10)
 
 
 def _paste(state: State, place: Place) -> None:
     """Gnocchi's own pipeline, whose token filter reads the configuration of this site: by itself it would look into /etc."""
-    ours = next((state.root / "venvs" / RELEASE.name / "lib").glob("python3*")) / "site-packages/gnocchi/rest/api-paste.ini"
+    libraries = next((kind.venv(state, RELEASE.name) / "lib").glob("python3*")) / "site-packages"
     named = "use = egg:keystonemiddleware#auth_token\n"
-    text = ours.read_text().replace(named, f"{named}oslo_config_file = {place.etc / 'gnocchi.conf'}\n")
+    text = (
+        (libraries / "gnocchi" / "rest" / "api-paste.ini")
+        .read_text()
+        .replace(named, f"{named}oslo_config_file = {place.etc / 'gnocchi.conf'}\n")
+    )
     (place.etc / "api-paste.ini").write_text(text)
 
 
@@ -158,15 +154,11 @@ def _sites() -> list[Cloud]:
 
 
 def _place(state: State, cloud: Cloud) -> Place:
-    return Place(state.root / "addons" / "metering" / cloud.name)
+    return Place(kind.place(state, RELEASE.name).root / cloud.name)
 
 
 def _program(state: State, name: str) -> str:
-    return str(state.root / "venvs" / RELEASE.name / "bin" / name)
+    return str(kind.venv(state, RELEASE.name) / "bin" / name)
 
 
-def required(state: State) -> None:
-    """Raise LabError where a metered site's Keystone does not answer."""
-    for cloud in (HUB, *_sites()):
-        if not answers(cloud.port("keystone")):
-            raise LabError(f"{cloud.name} does not answer: metering stands beside sites that run")
+ADDON = AddOn(RELEASE, prepare, procs)
