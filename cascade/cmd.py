@@ -77,7 +77,7 @@ async def build(conf: Conf) -> Core:
     store = await Store.open(conf.database.connection)
     limits = Limits(
         call=conf.call_deadline, concurrency=conf.sites.concurrency, probe_interval=conf.sites.probe_interval,
-        probe_deadline=conf.sites.probe_deadline, fail_threshold=conf.sites.fail_threshold,
+        probe_deadline=conf.sites.probe_deadline, fail_threshold=conf.sites.fail_threshold, patience=conf.sites.patience,
     )  # fmt: skip
     sites = Sites(store, limits=limits)
     await sites.reload()

@@ -49,7 +49,10 @@ SITES: list[cfg.Opt] = [
     cfg.FloatOpt("audit_interval", default=60.0,
                  help="Seconds between two looks for what went at a site without Cascade: two calls each."),
     cfg.IntOpt("concurrency", default=_LIMITS.concurrency,
-               help="Requests in flight per site; further ones wait within their deadline."),
+               help="Requests in flight per site and process; further ones wait within their deadline, projects in turn."),
+    cfg.FloatOpt("patience", default=_LIMITS.patience, min=0.0,
+                 help="Seconds: a request that would have to wait for longer until its site takes it, as the site answers now, "
+                      "is refused with 503 at once."),
 ]  # fmt: skip
 SECRETS: list[cfg.Opt] = [
     cfg.StrOpt("master_key_file", default="/etc/cascade/master.key",

@@ -36,6 +36,8 @@ SERVICES_DOWN = Gauge("cascade_services_down", "Services of a target that count 
 INTENTS = Gauge("cascade_intents_open", "Requests not finished", ["site", "verb"])
 QUEUED = Gauge("cascade_queued", "Copies that wait to follow the hub, or to travel, in this process", ["queue"])
 TRACES_DROPPED = Counter("cascade_trace_rows_dropped", "Rows of traces that the database was too slow for, in this process")
+SITE_WAITING = Gauge("cascade_site_waiting", "Calls that wait for their turn at a target, in this process", ["target"])
+SITE_REFUSED = Counter("cascade_site_refused", "Calls not sent since too many wait for the target, by reason", ["target", "reason"])
 TASKS = Gauge("cascade_background_tasks", "Tasks that outlive their request, in this process")
 
 row: ContextVar[str] = ContextVar("row", default="")
@@ -49,11 +51,13 @@ def begin() -> None:
     _asked.set(set())
 
 
-def asked(target: str) -> None:
-    """A southbound call belongs to the request at hand, in whatever task of it."""
+def asked(target: str) -> bool:
+    """A southbound call belongs to the request at hand, in whatever task of it. Whether it is its first to this target."""
     targets = _asked.get()
-    if targets is not None:
-        targets.add(target)
+    if targets is None or target in targets:
+        return False
+    targets.add(target)
+    return True
 
 
 def ended(service: str, method: str, status: int, seconds: float) -> list[str]:

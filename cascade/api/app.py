@@ -28,7 +28,7 @@ from cascade.api.request import Request, Response
 from cascade.api.sanitise import STRICT, all_headers, clean_headers, framing_fault, split_target, undecodable
 from cascade.api.tokens import Invalid, Tokens, allowed
 from cascade.model.caller import Caller
-from cascade.model.errors import WEBOB, CascadeError, Fault, NativeFault, SiteError, SiteTimeout, StoreError, fault_body
+from cascade.model.errors import WEBOB, CascadeError, Fault, NativeFault, SiteBusy, SiteError, SiteTimeout, StoreError, fault_body
 from cascade.model.site import HUB
 from cascade.model.table import Row, find
 from cascade.model.trace import new_request_id, request_id
@@ -376,5 +376,7 @@ def _native_headers(e: NativeFault, rid: str) -> dict[str, str]:
 def _site_fault(e: SiteError) -> Fault:
     """Tenants read that a zone does not answer; which address and why is in the log."""
     where = "The identity, image or network service" if e.target == "hub" else f"Availability zone {e.target}"
+    if isinstance(e, SiteBusy):
+        return Fault(503, f"{where} is busy at the moment.", headers={"Retry-After": str(max(1, min(60, round(e.after))))})
     late = isinstance(e, SiteTimeout)
     return Fault(504 if late else 503, f"{where} is not available at the moment.", headers={"Retry-After": "10"})

@@ -20,6 +20,9 @@ async def observe(core: Core) -> None:
             telemetry.SITE_UP.labels(name).set(health.state == "up")
         telemetry.SERVICES_DOWN.labels(name).set(len(core.sites.health.down(name)))
     telemetry.TASKS.set(len(core.tasks))
+    telemetry.SITE_WAITING.clear()
+    for name, many in core.south.waiting().items():
+        telemetry.SITE_WAITING.labels(name).set(many)
     telemetry.INTENTS.clear()
     try:
         pending = await core.store.intents.pending()

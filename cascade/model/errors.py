@@ -5,6 +5,7 @@ CascadeError
 │   └── NativeFault       an answer some real service already gave: passed on as it is
 ├── SiteError             the site's fault, not the client's: counts for health
 │   ├── SiteUnreachable   refused, reset, no route, breaker open
+│   │   └── SiteBusy      too many calls wait for it: not sent
 │   ├── SiteTimeout       the deadline passed
 │   └── BadReply          wrong JSON, oversized, wrong type
 ├── OverQuota             a project's limit does not leave room
@@ -70,6 +71,14 @@ class SiteError(CascadeError):
 
 class SiteUnreachable(SiteError):
     """No connection, or none attempted because the breaker is open."""
+
+
+class SiteBusy(SiteUnreachable):
+    """More calls wait for it than it can take soon; this one was not sent. ``after``: seconds after which to try again."""
+
+    def __init__(self, target: str, message: str, after: float) -> None:
+        super().__init__(target, message)
+        self.after = after
 
 
 class SiteTimeout(SiteError):

@@ -69,6 +69,10 @@ class South:
         """Begin to probe."""
         self._sites.health.start(self.probe)
 
+    def waiting(self) -> dict[str, int]:
+        """Calls that wait for their turn, by target."""
+        return self._transport.waiting()
+
     async def close(self) -> None:
         """Stop probing, end logins, close connections."""
         await self._sites.health.close()

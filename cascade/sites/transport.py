@@ -19,11 +19,12 @@ import aiohttp
 from yarl import URL
 
 from cascade import telemetry, tracing
-from cascade.model.errors import BadReply, Fault, SiteTimeout, SiteUnreachable
+from cascade.model.errors import BadReply, Fault, SiteBusy, SiteTimeout, SiteUnreachable
 from cascade.model.reply import Reply
-from cascade.model.trace import request_id
+from cascade.model.trace import request_id, tenant
 from cascade.sites.health import Monitor
 from cascade.sites.limits import Limits
+from cascade.sites.turns import Full, Turns
 
 Params = Sequence[tuple[str, str]] | Mapping[str, str]
 
@@ -71,10 +72,10 @@ class _Lane:
 
     def __init__(self, limits: Limits, tls: ssl.SSLContext | bool) -> None:
         self.tls = tls
-        self.calls = asyncio.Semaphore(limits.concurrency)
+        self.calls = Turns(limits.concurrency, queue=limits.waiting, each=limits.waiting, patience=limits.patience)
         self.streams = asyncio.Semaphore(limits.streams)
         self.reading: set[asyncio.Timeout] = set()
-        # The semaphores count, not the connector: a probe must not queue behind the calls that hang.
+        # Turns and semaphore count, not the connector: a probe must not queue behind the calls that hang.
         self.session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=tls, keepalive_timeout=15, ttl_dns_cache=60),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect),
@@ -107,12 +108,12 @@ class Transport:
         timeout: float | None = None,
         probe: bool = False,
     ) -> Reply:
-        """One exchange, the whole answer in memory. Raises SiteUnreachable, SiteTimeout, BadReply.
+        """One exchange, the whole answer in memory. Raises SiteUnreachable (SiteBusy too), SiteTimeout, BadReply.
 
         A probe neither waits for a free place nor heeds the breaker, and is not reported as traffic.
         """
+        first = not probe and telemetry.asked(target)
         if not probe:
-            telemetry.asked(target)
             if method not in _READS:
                 await self._settled(target, service, self._limits.call if timeout is None else timeout)
             self._admit(target, service)
@@ -126,7 +127,7 @@ class Transport:
                 if probe:
                     reply = await self._exchange(lane, target, method, url, headers, params, body)
                 else:
-                    reply = await self._in_turn(limit, lane, target, service, method, url, headers, params, body)
+                    reply = await self._in_turn(limit, lane, target, service, method, url, headers, params, body, sure=not first)
             outcome = f"{reply.status // 100}xx"
             result, remote = str(reply.status), _remote(reply.headers)
             return reply
@@ -195,6 +196,10 @@ class Transport:
             lane.streams.release()
             if (span := tracing.current.get()) is not None:
                 span.called(begun, target, service, method, urlsplit(url).path, result, remote)
+
+    def waiting(self) -> dict[str, int]:
+        """Calls that wait for their turn, by target."""
+        return {target: lane.calls.waiting for target, lane in self._lanes.items()}
 
     async def close(self) -> None:
         """Close every connection."""
@@ -269,13 +274,23 @@ class Transport:
         headers: Mapping[str, str],
         params: Params | None,
         body: bytes | None,
+        *,
+        sure: bool,
     ) -> Reply:
+        """``sure``: the request this belongs to was let in here before; to give it up halfway would be work for nothing."""
         if method in _READS:
             lane.reading.add(limit)
+        who = tenant.get()
         try:
-            async with lane.calls:
+            begun = await lane.calls.acquire(who, sure=sure)
+            try:
                 self._admit(target, service)  # it may have gone down while we waited
                 reply = await self._exchange(lane, target, method, url, headers, params, body)
+            finally:
+                lane.calls.release(who, begun)
+        except Full as e:
+            telemetry.SITE_REFUSED.labels(target, e.reason.value).inc()
+            raise SiteBusy(target, f"{service}: {lane.calls.waiting} calls wait, not sent", e.after) from e
         finally:
             lane.reading.discard(limit)
         self._account(target, service, reply.status)

@@ -58,6 +58,9 @@ class FakeSouth:
     def forget(self, target: str) -> None:
         pass
 
+    def waiting(self) -> dict[str, int]:
+        return {"paris": 3}
+
     def base_urls(self, target: str) -> dict[str, str]:
         return {"compute": f"http://{'hub' if target == 'hub' else self.sites.get(target).cloud}:8774/v2.1"}
 

@@ -30,4 +30,5 @@ async def test_gauges(tmp_path: Path) -> None:
     assert 'cascade_site_up{target="paris"} 1.0' in text and 'cascade_site_up{target="tokyo"} 0.0' in text
     assert 'cascade_services_down{target="tokyo"} 1.0' in text and 'cascade_services_down{target="paris"} 0.0' in text
     assert 'cascade_intents_open{site="paris",verb="server.create"} 1.0' in text
+    assert 'cascade_site_waiting{target="paris"} 3.0' in text
     assert "_created" not in text
