@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from sim import app
+from sim import app, misbehave
+from sim.faults import Refused
 from sim.seed import ACCOUNTS, PASSWORD
 from sim.world import Cloud, Options, World
 
@@ -47,7 +48,9 @@ def _direct(cloud: Cloud, user: str, project: str) -> dict[str, Any]:
 
 def parse(argv: list[str] | None = None) -> tuple[World, Path | None]:
     """The world a command line asks for."""
-    p = argparse.ArgumentParser(prog="python -m sim", description=__doc__)
+    p = argparse.ArgumentParser(
+        prog="python -m sim", description=__doc__, epilog=misbehave.HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     p.add_argument("--sites", default="paris,tokyo", help="names, comma separated; NAME* = one that shares the hub's Keystone")
     p.add_argument("--base-port", type=int, default=30000, help="the hub's port; sites follow")
     p.add_argument("--clouds-file", type=Path, help="where to write clouds.yaml")
@@ -57,6 +60,8 @@ def parse(argv: list[str] | None = None) -> tuple[World, Path | None]:
     p.add_argument("--servers", type=int, default=0, metavar="M", help="servers each of them has from the start")
     for name in ("build", "delete", "volume", "token_life"):
         p.add_argument(f"--{name.replace('_', '-')}", type=float, default=getattr(Options, name), metavar="SECONDS")
+    p.add_argument("--fault", action="append", default=[], metavar="CLOUD=FAULT", help="from the start; see below")
+    p.add_argument("--seed", type=int, default=0, help="of what a fault draws")
     a = p.parse_args(argv)
     options = Options(
         host=a.host,
@@ -69,7 +74,13 @@ def parse(argv: list[str] | None = None) -> tuple[World, Path | None]:
     )
     names = [f"site{n:03d}*" for n in range(1, a.many + 1)] or [s for s in a.sites.split(",") if s]
     shared = frozenset(s[:-1] for s in names if s.endswith("*"))
-    return World([s.removesuffix("*") for s in names], a.base_port, options, shared), a.clouds_file
+    world = World([s.removesuffix("*") for s in names], a.base_port, options, shared)
+    try:
+        for name, faults in misbehave.assigned(a.fault, list(world.clouds)).items():
+            world.clouds[name].modes = misbehave.of_document({"faults": faults, "seed": a.seed}, name)
+    except Refused as e:
+        p.error(e.message)
+    return world, a.clouds_file
 
 
 async def run(world: World) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
+import copy
+import fnmatch
 import inspect
 import json
 import re
@@ -13,15 +15,14 @@ from aiohttp import web
 
 import sim.services  # noqa: F401 (registers the routes)
 from sim import seed
-from sim.faults import Modes, Refused, render
+from sim.faults import Refused, render
+from sim.misbehave import after, before, of_document
 from sim.web import Answer, Call, authenticate, decode, find, microversion, permit
 from sim.world import SERVICES, Cloud, World, new_id
 
 VERSIONED = {"compute": "compute", "volume": "volume", "placement": "placement"}
 _CINDER = re.compile(r"/v3(/(?P<project>[0-9a-f]{32}))?(?P<rest>/.+)?/?$")
 """Cinder's paths: the project of the token may stand in them, or not."""
-PATIENCE = 3600.0
-"""Seconds a hung cloud keeps a connection, when nothing else was said."""
 
 
 def split(path: str) -> tuple[str, str] | None:
@@ -39,24 +40,14 @@ async def serve(cloud: Cloud, request: web.Request) -> web.StreamResponse:
         return web.Response(status=404, text="no such service")
     service, path = found
     cloud.calls[service] += 1
-    mode = cloud.modes.for_request(service)
-    if mode == "down":
-        assert request.transport is not None
-        request.transport.abort()
-        return web.Response()
-    if mode == "hang":
-        await asyncio.sleep(cloud.modes.seconds or PATIENCE)
-    elif mode == "slow":
-        await asyncio.sleep(cloud.modes.seconds)
-    elif mode == "garbage":
-        return web.Response(text="<html>it works</html>", content_type="text/html")
+    mode, seconds = cloud.modes.for_request(service, request.method)
     headers = {"x-openstack-request-id": f"req-{new_id()}"}
     call = Call(cloud, service, request.method, path, [(k, v) for k, v in request.query.items()], request)
     call.request_id = headers["x-openstack-request-id"]
     try:
-        if mode == "500":
-            raise Refused(500, "The server has either erred or is incapable of performing the requested operation.")
-        answer = await _handle(call)
+        if (instead := await before(request, mode, seconds, partial(_forget, call))) is not None:
+            return instead
+        answer = await (_twice if mode == "twice" else _handle)(call)
         status, headers = answer.status, headers | answer.headers
         body = answer.stream if answer.stream is not None else b"" if answer.doc is None else json.dumps(answer.doc).encode()
         if answer.stream is None:
@@ -71,19 +62,20 @@ async def serve(cloud: Cloud, request: web.Request) -> web.StreamResponse:
             headers |= {"X-OpenStack-Nova-API-Version": asked, "x-compute-request-id": call.request_id}
     if status == 204:
         headers.pop("Content-Type", None)
-    if mode == "cut":
-        return await _cut(request, status, body, headers)
-    return web.Response(status=status, body=body if status != 204 else None, headers=headers)
+    return await after(request, mode, seconds, cloud.modes.source, (status, body, headers))
 
 
-async def _cut(request: web.Request, status: int, body: bytes, headers: dict[str, str]) -> web.StreamResponse:
-    """Promise all of an answer and send half of it."""
-    response = web.StreamResponse(status=status, headers={**headers, "Content-Length": str(len(body) + 10)})
-    await response.prepare(request)
-    await response.write(body[: len(body) // 2])
-    assert request.transport is not None
-    request.transport.abort()
-    return response
+def _forget(call: Call) -> None:
+    """A token's Keystone knows it no more."""
+    call.cloud.identity["tokens"].pop(call.request.headers.get("X-Auth-Token", ""), None)
+
+
+async def _twice(call: Call) -> Answer:
+    """The first answer is lost, whatever it is. What streams no proxy can send again."""
+    if call.request.content_type != "application/octet-stream":
+        with contextlib.suppress(Refused):
+            await _handle(copy.copy(call))
+    return await _handle(call)
 
 
 async def _handle(call: Call) -> Answer:
@@ -98,7 +90,7 @@ async def _handle(call: Call) -> Answer:
     if call.url_project and call.url_project != call.who.project_id and not call.who.admin:
         raise Refused(400, "Malformed request url")
     kind = call.request.content_type
-    if call.request.can_read_body and kind != "application/octet-stream":
+    if call.request.body_exists and kind != "application/octet-stream":
         call.doc = decode(call, await call.request.read())
     got = route.handler(call, **args)
     if inspect.isawaitable(got):
@@ -130,16 +122,16 @@ async def control(world: World, request: web.Request) -> web.Response:
         }
         return web.json_response(doc)
     doc = await request.json() if request.can_read_body else {}
-    chosen = [world.clouds[n] for n in ([doc["cloud"]] if doc.get("cloud") else world.clouds) if n in world.clouds]
+    chosen = [world.clouds[n] for n in fnmatch.filter(world.clouds, doc.get("cloud") or "*")]
     if not chosen:
         return web.json_response({"error": "no such cloud"}, status=404)
     try:
         if what == "faults":
             for cloud in chosen:
-                cloud.modes = Modes.parse(doc)
+                cloud.modes = of_document(doc, cloud.name)
         elif what == "clock":
             for cloud in chosen:
-                cloud.skew = float(doc["skew"])
+                cloud.offset = float(doc["skew"])
         elif what == "expire":
             for cloud in chosen:
                 cloud["tokens"].clear()

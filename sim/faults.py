@@ -1,11 +1,9 @@
-"""Refusals in each service's own words, and clouds that misbehave on purpose."""
+"""Refusals in each service's own words."""
 
 from __future__ import annotations
 
 import html
 import json
-import time
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
@@ -97,47 +95,3 @@ def _webob(status: int, message: str, accept: str, headers: dict[str, str]) -> R
         body = f"{head}  {html.escape(message)}<br /><br />\n\n\n\n </body>\n</html>"
         return status, body.encode(), {"Content-Type": "text/html; charset=UTF-8", **headers}
     return status, f"{title}\n\n{message}\n\n   ".encode(), {"Content-Type": "text/plain; charset=UTF-8", **headers}
-
-
-MODES = ("ok", "down", "hang", "slow", "500", "cut", "garbage", "no-host", "slow-bits", "no-bits")
-
-
-@dataclass
-class Modes:
-    """How a cloud misbehaves now. ``service`` "" = all of its services.
-
-    down: the connection is dropped at once. hang: no answer for ``seconds``. slow: an answer after ``seconds``.
-    500: the service's own internal error. cut: half of an answer. garbage: 200 and no JSON. no-host: servers end in ERROR.
-    slow-bits: image data is taken in only after ``seconds``, or when the mode changes. no-bits: not at all, 500.
-    """
-
-    mode: str = "ok"
-    seconds: float = 0.0
-    service: str = ""
-    left: int | None = None
-    """How many more requests suffer; None = all."""
-    until: float | None = None
-    log: list[str] = field(default_factory=list)
-
-    def for_request(self, service: str) -> str:
-        """The mode of one request; counts it."""
-        if self.mode == "ok" or self.service not in ("", service):
-            return "ok"
-        if self.until is not None and time.monotonic() > self.until:
-            return "ok"
-        if self.left is not None:
-            if self.left <= 0:
-                return "ok"
-            self.left -= 1
-        return self.mode
-
-    @classmethod
-    def parse(cls, doc: dict[str, Any]) -> Modes:
-        """From the control path's body. Raises Refused 400."""
-        mode = str(doc.get("mode", "ok"))
-        if mode not in MODES:
-            raise Refused(400, f"mode is one of {', '.join(MODES)}")
-        until = time.monotonic() + float(doc["for"]) if "for" in doc else None
-        return cls(
-            mode, float(doc.get("seconds", 30 if mode == "hang" else 1)), str(doc.get("service", "")), doc.get("count"), until
-        )

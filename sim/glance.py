@@ -257,10 +257,11 @@ async def upload(call: Call, ident: str) -> Answer:
 
 async def _digested(call: Call) -> None:
     """Writing the bits down takes as long as the cloud's mode says."""
-    if call.cloud.modes.mode == "no-bits":
+    if call.cloud.modes.of("no-bits"):
         raise Refused(500, "The server has either erred or is incapable of performing the requested operation.")
-    for _ in range(int(call.cloud.modes.seconds / 0.05)):
-        if call.cloud.modes.mode != "slow-bits":
+    slow = call.cloud.modes.of("slow-bits")
+    for _ in range(int(slow.seconds.draw(call.cloud.modes.source) / 0.05) if slow else 0):
+        if not call.cloud.modes.of("slow-bits"):
             return
         await asyncio.sleep(0.05)
 

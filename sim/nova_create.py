@@ -332,7 +332,7 @@ def _build(call: Call, s: Row, action: Row, nics: list[Row], groups: list[str], 
         if s["deleted"]:
             return
         where = host or place(cloud, s["pinned_zone"])
-        if cloud.modes.mode == "no-host" or where not in [h["host"] for h in hosts(cloud)]:
+        if cloud.modes.of("no-host") or where not in [h["host"] for h in hosts(cloud)]:
             return fail(cloud, s, action, 500, "No valid host was found. ")
         assert where is not None
         touch(cloud, s, request=False, host=where, zone=zone_of(cloud, where), task_state="networking")

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 from lab import demo, gateway, procs, wait
 from lab.paths import CHECKOUT, Place, State
@@ -16,6 +17,8 @@ from lab.procs import Proc
 from lab.report import LabError, console, say, step
 from lab.rest import Rest
 from lab.shell import run
+from sim import misbehave
+from sim.faults import Refused
 
 HOST = "127.0.0.1"
 REGION = "cascade"
@@ -61,6 +64,14 @@ def up(place: State, args: argparse.Namespace) -> None:
         with step(f"{name}: join the cloud"):
             wish = {"name": name, "cloud": name, "identity": "shared" if site.endswith("*") else "mapped"}
             admin.post(f"{_url(args)}/cascade/v1/sites", {"site": wish, "allow_lower_window": True})
+    for wish in documents(args):
+        admin.post(f"http://{HOST}:{args.base_port}/_sim/faults", wish)
+
+
+def documents(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """What the clouds are told once all have joined, so that they misbehave from then on. Raises Refused for a fault of none."""
+    names = ["hub", *(s.removesuffix("*") for s in args.sites.split(",") if s)]
+    return misbehave.documents(args.fault, names, args.seed)
 
 
 def advice(place: State) -> tuple[str, ...]:
@@ -79,12 +90,21 @@ def serve(place: State) -> None:
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    p = argparse.ArgumentParser(prog="bin/sim", description=__doc__)
+    p = argparse.ArgumentParser(
+        prog="bin/sim", description=__doc__, epilog=misbehave.HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     p.add_argument("command", nargs="?", choices=("up", "demo"), default="up", help="demo: show what Cascade does, and end")
     p.add_argument("--sites", default="paris,tokyo", help="names, comma separated; NAME* = one that shares the hub's Keystone")
     p.add_argument("--base-port", type=int, default=30000, help="the hub's port; sites follow")
     p.add_argument("--gateway-port", type=int, default=31000)
-    return p.parse_args(argv)
+    p.add_argument("--fault", action="append", default=[], metavar="CLOUD=FAULT", help="once all have joined; see below")
+    p.add_argument("--seed", type=int, default=0, help="of what a fault draws")
+    args = p.parse_args(argv)
+    try:
+        documents(args)
+    except Refused as e:
+        p.error(e.message)
+    return args
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sim.faults import Modes
+from sim.misbehave import Modes
 
 Row = dict[str, Any]
 """One object, as its service keeps it: names of the API where they are the same, times as floats."""
@@ -70,8 +70,8 @@ class Cloud:
     tables: dict[str, Table] = field(default_factory=lambda: defaultdict(dict))
     blobs: dict[str, bytes] = field(default_factory=dict)
     modes: Modes = field(default_factory=Modes)
-    skew: float = 0.0
-    """Seconds this cloud's clock is ahead."""
+    offset: float = 0.0
+    """Seconds its clock was put ahead."""
     calls: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """Requests answered, by service."""
 
@@ -116,6 +116,11 @@ class Cloud:
         """Its clock, in whole seconds as a MySQL database keeps it."""
         return float(int(time.time() + self.skew))
 
+    @property
+    def skew(self) -> float:
+        """Seconds its clock is ahead, by a fault or because it was put."""
+        return self.offset + self.modes.skew
+
     def serial(self) -> int:
         """Counts up: integer ids."""
         self._last += 1
@@ -139,7 +144,7 @@ class Cloud:
         for mutable in (self.tables, self.blobs, self.calls):
             mutable.clear()
         self.modes = Modes()
-        self.skew = 0.0
+        self.offset = 0.0
         self.__post_init__()
 
 
