@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from cascade.api import measurer
 from cascade.api.core import Core
 from cascade.api.links import north_links, url_words
 from cascade.api.request import Params, Request, Response
@@ -71,6 +72,8 @@ async def site_reply(
     raw: bytes = req.body
     if doc is None and raw and (decoded := req.json()) is not None:
         doc = decoded
+    if doc is not None and req.service == "metric":
+        doc = await measurer.south(core, site, doc)
     ids = translate.tokens_text(path) | translate.tokens_params(params)
     if doc is not None:
         ids |= translate.tokens(doc)
@@ -128,6 +131,8 @@ def _readable(reply: Reply) -> bool:
 async def north_doc(core: Core, site: str, doc: Any, caller: Caller, service: str, *, ints: Collection[str] = ()) -> Any:
     """A decoded site document in north terms. ``ints``: keys that hold integer ids of the site."""
     mapping = await north_ids(core, site, translate.tokens(doc), caller)
+    if service == "metric":
+        mapping |= await measurer.north(core, site)
     urls = url_words(core, site)
     return bodies.to_north(translate.rewrite(doc, mapping), site=core.sites.get(site), service=service, urls=urls, ints=ints)
 

@@ -23,8 +23,6 @@ from cascade.routing import series
 from cascade.routing.series import Ask, Node, Series
 
 Doc = dict[str, Any]
-_SOLE = frozenset({"needed_overlap", "use_history"})
-"""Parameters whose meaning needs every series at one place."""
 Group = str
 """The group of a ``groupby``, as text; empty without one."""
 
@@ -74,9 +72,9 @@ async def _over(core: Core, req: Request, doc: Doc, tree: Node, shares: Mapping[
     if len(sites) == 1:
         return await at(core, req, sites[0])
     try:
-        if req.param("fill") not in (None, "dropna") or any(k in _SOLE for k, _ in req.params):
-            raise series.NotCombinable("needed_overlap, use_history and fill cannot be applied over several sites")
         whole = series.elementwise(tree)
+        if (meant := _sole(req, aggregated=not whole)) is not None:
+            raise series.NotCombinable(f"{meant} cannot be applied over several sites")
         questions = [(None, tree)] if whole else list(series.asks(tree))
     except series.NotCombinable as e:
         return await _by_one(core, req, sites if next(iter(shares.values())) is None else (), str(e))
@@ -93,6 +91,29 @@ async def _over(core: Core, req: Request, doc: Doc, tree: Node, shares: Mapping[
         return Response.of(_union(req, parts[None]) if whole else _computed(req, tree, parts))
     except series.NotCombinable as e:
         raise _not_combinable(str(e)) from e
+
+
+def _sole(req: Request, *, aggregated: bool) -> str | None:
+    """The parameter whose meaning needs every series at one place.
+
+    ``needed_overlap=0`` of an aggregate between two given times is what ``dropna`` is: without one of them Gnocchi would also cut
+    off what lies before the first or after the last time that all series have. With ``fill`` it means nothing.
+    """
+    fill, overlap = req.param("fill"), req.param("needed_overlap")
+    if fill not in (None, "dropna"):
+        return "fill"
+    if fill is None and overlap is not None:
+        bounded = req.param("start") is not None and req.param("stop") is not None
+        if not (aggregated and bounded and _zero(overlap)):
+            return "needed_overlap"
+    return "use_history" if req.param("use_history") is not None else None
+
+
+def _zero(text: str) -> bool:
+    try:
+        return float(text) == 0
+    except ValueError:
+        return False
 
 
 async def _by_one(core: Core, req: Request, sites: Sequence[str], why: str) -> Response:

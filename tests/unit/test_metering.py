@@ -1,0 +1,114 @@
+"""/metric over two sites, each a table of answers: what is asked of whom, and what is made of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cascade.api.metering_aggregates import aggregates
+from cascade.api.request import Request
+from cascade.conf import load
+from cascade.model.errors import Fault
+from cascade.model.reply import Reply
+from cascade.model.site import HUB, Site
+from cascade.sites.registry import Sites
+from cascade.store import Store
+from tests.unit.admin_fake import caller
+
+HERE = "5e41ce00000000000000000000000000"
+"""The cloud's own service project."""
+TENANT = "7e4a4700000000000000000000000000"
+SERVICE = {HUB: HERE, "paris": "5e41ce00000000000000000000000001", "tokyo": "5e41ce00000000000000000000000002"}
+Answer = Callable[[str, str, Any], Reply]
+
+
+class South:
+    """Every site with a Gnocchi, which says what the test says."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, Any, dict[str, str]]] = []
+        self.answer: Answer = lambda *_: Reply("", 404, {}, b"{}")
+
+    async def call(
+        self, target: str, service: str, method: str, path: str, *, body: bytes = b"", params: Any = (), **_: Any
+    ) -> Reply:
+        doc = json.loads(body) if body else None
+        self.asked.append((target, path, doc, dict(params)))
+        return self.answer(target, path, doc)
+
+    def base_urls(self, target: str) -> Mapping[str, str]:
+        return {"metric": f"http://{target}:8041"}
+
+    async def project_id(self, target: str, who: Any) -> str | None:
+        return SERVICE[target]
+
+
+class Rig:
+    def __init__(self, store: Store, sites: Sites) -> None:
+        self.south = South()
+        self.core: Any = SimpleNamespace(conf=load([], []), store=store, sites=sites, south=self.south)
+
+    async def aggregate(self, operations: str, search: Any = None, **params: str) -> Any:
+        body = {"operations": operations, "resource_type": "instance", "search": search or {"=": {"ended_at": None}}}
+        req = Request(service="metric", method="POST", path="/v1/aggregates", params=list(params.items()), headers={},
+                      body=json.dumps(body).encode(), caller=caller("admin", project=TENANT), request_id="r")  # fmt: skip
+        return json.loads((await aggregates(self.core, req)).body)
+
+
+@pytest.fixture
+async def r(tmp_path: Path) -> AsyncIterator[Rig]:
+    store = await Store.open(f"sqlite+aiosqlite:///{tmp_path}/t.db")
+    for number, name in enumerate(("paris", "tokyo"), 1):
+        await store.sites.add(Site(name=name, number=number, cloud=name, identity="mapped"))
+    sites = Sites(store)
+    await sites.reload()
+    yield Rig(store, sites)
+    await store.close()
+
+
+def said(value: float, **more: Any) -> Reply:
+    measures = {"aggregated": [["2026-11-24T00:00:00+00:00", 60.0, value]]}
+    return Reply("", 200, {"content-type": "application/json"}, json.dumps({"measures": measures, **more}).encode())
+
+
+async def test_an_alarms_question_is_answered_over_sites(r: Rig) -> None:
+    """Aodh always asks with ``needed_overlap=0`` between two times: what has points counts."""
+    r.south.answer = lambda site, _, doc: said({"paris": 10.0, "tokyo": 2.0}[site] if "sum" in doc["operations"] else 2.0)
+    bounds = {"start": "2026-11-24T00:00:00", "stop": "2026-11-24T01:00:00"}
+    got = await r.aggregate("(aggregate mean (metric cpu mean))", needed_overlap="0", **bounds)
+    assert got["measures"]["aggregated"] == [["2026-11-24T00:00:00+00:00", 60.0, 3.0]]
+    assert len(r.south.asked) == 4  # sum and count of both
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"needed_overlap": "0"},
+        {"needed_overlap": "0", "start": "2026-11-24T00:00:00"},
+        {"needed_overlap": "50", "start": "2026-11-24T00:00:00", "stop": "2026-11-24T01:00:00"},
+        {"needed_overlap": "x", "start": "2026-11-24T00:00:00", "stop": "2026-11-24T01:00:00"},
+        {"fill": "0"},
+        {"use_history": "true"},
+    ],
+)
+async def test_what_needs_all_series_at_one_place_is_refused(r: Rig, params: dict[str, str]) -> None:
+    r.south.answer = lambda *_: said(1.0)
+    with pytest.raises(Fault) as refused:
+        await r.aggregate("(aggregate mean (metric cpu mean))", **params)
+    assert refused.value.status == 400
+
+
+async def test_the_sites_own_ceilometer_made_what_the_service_project_made(r: Rig) -> None:
+    """A tenant's alarm asks for what the cloud's service project made for him: at a site that is another project."""
+    r.south.answer = lambda site, _, doc: said(1.0, references=[{"created_by_project_id": SERVICE[site], "id": site}])
+    mine: dict[str, Any] = {"=": {"created_by_project_id": HERE}}
+    got = await r.aggregate("(aggregate max (metric cpu mean))", {"and": [mine, {"=": {"project_id": TENANT}}]}, details="true")
+    for site, _, doc, _ in r.south.asked:
+        first, second = doc["search"]["and"]
+        assert first == {"or": [mine, {"=": {"created_by_project_id": SERVICE[site]}}]} and "project_id" in second["="]
+    assert [row["created_by_project_id"] for row in got["references"]] == [HERE, HERE]
