@@ -35,6 +35,7 @@ TYPES: Mapping[str, tuple[str, ...]] = {
     "placement": ("placement",),
     "metric": ("metric",),
     "orchestration": ("orchestration",),
+    "alarming": ("alarming",),
 }
 """Our service names -> catalogue types, the preferred first."""
 

@@ -10,6 +10,7 @@ from lab.procs import Proc
 
 PORTS = {
     "heat-api": HUB.base_port + PORT_OFFSET + 6,  # behind the gateway
+    "aodh-api": HUB.base_port + PORT_OFFSET + 7,
     "heat-api-cfn": GATEWAY_PORT + 7,  # beside it, for users
     "horizon": GATEWAY_PORT + 8,
 }

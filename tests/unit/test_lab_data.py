@@ -9,7 +9,7 @@ import pytest
 
 from lab import accounts, config, infra, ovn, services
 from lab.__main__ import NAMES
-from lab.addons import ADDONS, heat, kind
+from lab.addons import ADDONS, aodh, heat, kind
 from lab.config.ini import render
 from lab.data import CLOUDS, CONSOLES, DATABASES, GATEWAY_PORT, GATEWAY_URL, HUB, RELEASES, SERVICES, SITES, Cloud, Identity
 from lab.paths import State
@@ -125,10 +125,15 @@ def test_clouds_yaml_has_the_accounts_people_and_cascade_use() -> None:
 def test_an_add_on_has_a_name_and_ports_of_its_own(state: State) -> None:
     taken = {cloud.port(name) for cloud in CLOUD_LIST for name in SERVICES} | {GATEWAY_PORT}
     taken |= {cloud.console_port(program) for cloud in CLOUD_LIST for program in CONSOLES}
-    assert not taken & set(kind.PORTS.values()) and len(set(kind.PORTS.values())) == len(kind.PORTS)
     listening = [proc.port for addon in ADDONS.values() for proc in addon.procs(state) if proc.port]
-    assert sorted(listening) == sorted(kind.PORTS.values())
+    assert not taken & set(listening) and len(set(listening)) == len(listening)
+    assert set(kind.PORTS.values()) <= set(listening)
     assert not set(ADDONS) & {*CLOUDS, *RELEASES, "cascade", "infra"} and set(ADDONS) <= set(NAMES["start"])
+
+
+def test_aodh_knows_the_gateway_alone(state: State) -> None:
+    found = {int(port) for port in re.findall(r"http://127\.0\.0\.1:(\d+)", render(aodh.configuration(state)))}
+    assert found == {GATEWAY_PORT}
 
 
 def test_heat_knows_the_gateway_alone(state: State) -> None:
