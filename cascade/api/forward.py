@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from cascade.api import measurer
+from cascade.api import measurer, metering_owners
 from cascade.api.core import Core
 from cascade.api.links import north_links, url_words
 from cascade.api.request import Params, Request, Response
@@ -72,7 +72,8 @@ async def site_reply(
     raw: bytes = req.body
     if doc is None and raw and (decoded := req.json()) is not None:
         doc = decoded
-    if doc is not None and req.service == "metric":
+    if req.service == "metric":
+        doc, params = await metering_owners.narrowed(core, req, site, doc, params)
         doc = await measurer.south(core, site, doc)
     ids = translate.tokens_text(path) | translate.tokens_params(params)
     if doc is not None:

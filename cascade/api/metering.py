@@ -17,6 +17,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
+from cascade.api import metering_owners
 from cascade.api.core import Core
 from cascade.api.forward import from_site, site_reply
 from cascade.api.request import Request, Response
@@ -138,7 +139,10 @@ async def scattered(
 
 
 async def locate(core: Core, req: Request, kind: str, idents: Sequence[str]) -> tuple[dict[str, str], Places]:
-    """``(id -> site, who was there to ask)``: ids nobody knows are left out. Raises Fault 503 where a dead site may know one."""
+    """``(id -> site, who was there to ask)``: ids nobody knows are left out.
+
+    Raises Fault 503 where a dead site may know one, 404 for what is not this cloud's.
+    """
     where = await places(core, req)
     found = {i: site for i in idents if (site := WHEREABOUTS.get(kind, i)) is not None}
 
@@ -148,6 +152,8 @@ async def locate(core: Core, req: Request, kind: str, idents: Sequence[str]) -> 
         replies = await scattered(core, shown, where.asked)
         for site, reply in replies.items():
             if isinstance(reply, Reply) and reply.status in (200, 403):
+                if reply.ok and not await metering_owners.KINDS[kind](core, req.caller, site, [reply.json()]):
+                    raise Fault(404, f"{kind.capitalize()} {ident} does not exist")  # a tenant's of the site's owner
                 found[ident] = site
                 if reply.ok:
                     WHEREABOUTS.put(kind, ident, site)

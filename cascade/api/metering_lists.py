@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
+from cascade.api import metering_owners
 from cascade.api.core import Core
 from cascade.api.forward import from_site, north_doc, site_reply
 from cascade.api.metering import any_site, away, places, said
@@ -24,8 +25,6 @@ LARGEST = 1000
 """Gnocchi's own ``max_limit``, and the limit where none is asked for."""
 _PAGES = 500
 """Pages of one site read for one answer."""
-_SEARCHED = 200
-"""Resources looked up in one search."""
 
 Row = dict[str, Any]
 Order = Callable[[Row, Row], int]
@@ -132,30 +131,9 @@ async def _site_rows(
 async def _north(core: Core, req: Request, site: str, page: list[Row]) -> list[tuple[Row, Row]]:
     """As they are and in north terms, without what the site's owner measures for tenants of his own."""
     assert req.row is not None
-    if req.caller.is_admin and core.sites.get(site).identity == "mapped":
-        page = await (_own_metrics if req.row.resource == "metric" else _own)(core, req, site, page)
+    page = await metering_owners.KINDS[req.row.resource](core, req.caller, site, page)
     north: list[Row] = await north_doc(core, site, page, req.caller, req.service)
     return list(zip(page, north, strict=True))
-
-
-async def _own(core: Core, req: Request, site: str, page: list[Row]) -> list[Row]:
-    known = await core.store.pairs.to_hub(site, {str(r["project_id"]) for r in page if r.get("project_id")})
-    return [r for r in page if not r.get("project_id") or r["project_id"] in known]
-
-
-async def _own_metrics(core: Core, req: Request, site: str, page: list[Row]) -> list[Row]:
-    """A metric does not say whose it is: its creator may be the site's Ceilometer, so its resource is asked."""
-    creators = {str(r.get("created_by_project_id")) for r in page}
-    known = await core.store.pairs.to_hub(site, creators)
-    unsure = sorted({str(r["resource_id"]) for r in page if r.get("created_by_project_id") not in known and r.get("resource_id")})
-    ours: set[str] = set()
-    for first in range(0, len(unsure), _SEARCHED):
-        reply = await core.south.call(
-            site, "metric", "POST", "/v1/search/resource/generic", as_=req.caller,
-            json={"in": {"id": unsure[first : first + _SEARCHED]}}, timeout=core.conf.list_deadline,
-        )  # fmt: skip
-        ours |= {str(r["id"]) for r in await _own(core, req, site, reply.expect(200).json())}
-    return [r for r in page if r.get("created_by_project_id") in known or str(r.get("resource_id")) in ours]
 
 
 async def _marked(core: Core, req: Request, sites: Sequence[str], mark: str) -> tuple[str, Row] | None:

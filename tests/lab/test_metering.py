@@ -186,3 +186,24 @@ def test_status_adds_up_for_administrators(clouds: dict[str, Cloud]) -> None:
     got = metric(clouds["cascade-admin"], "GET", "/v1/status")
     assert got.status == 200 and got.json()["storage"]["summary"].keys() == {"metrics", "measures"}
     assert metric(clouds["cascade"], "GET", "/v1/status").status == 403
+
+
+def test_an_administrator_leaves_the_site_owners_tenants_alone(clouds: dict[str, Cloud], measured: Measured) -> None:
+    """He is an administrator at the site, for which Gnocchi leaves nothing out: what is not this cloud's is out of his reach."""
+    admin, site, ident = clouds["cascade-admin"], clouds["paris-admin"], str(uuid.uuid4())
+    stranger = {"id": ident, "project_id": uuid.uuid4().hex, "metrics": {"strange": {"archive_policy_name": POLICY}}}
+    assert metric(site, "POST", "/v1/resource/generic", stranger).status == 201
+    try:
+        assert metric(admin, "GET", f"/v1/resource/generic/{ident}").status == 404
+        assert metric(admin, "PATCH", f"/v1/resource/generic/{ident}", {"user_id": "x"}).status == 404
+        assert metric(admin, "DELETE", f"/v1/resource/generic/{ident}").status == 404
+        found = metric(admin, "POST", "/v1/search/resource/generic", {"=": {"id": ident}})
+        assert (found.status, found.json()) == (200, [])
+        for body, query in ((({"=": {"id": ident}}), ""), (None, f"?filter=id%3D%22{ident}%22")):
+            done = metric(admin, "DELETE", f"/v1/resource/generic{query}", body)
+            assert (done.status, done.json()) == (200, {"deleted": 0}), done.body
+        summed = {"operations": "(aggregate sum (metric strange mean))", "resource_type": "generic", "search": {"=": {"id": ident}}}
+        assert metric(admin, "POST", "/v1/aggregates", summed).status == 404
+        assert metric(site, "GET", f"/v1/resource/generic/{ident}").status == 200
+    finally:
+        metric(site, "DELETE", f"/v1/resource/generic/{ident}")
