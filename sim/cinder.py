@@ -23,6 +23,7 @@ from sim.cinder_rows import (
     vanish,
 )
 from sim.faults import Refused
+from sim.population_volumes import attachments_of
 from sim.web import Answer, Call, invalid, route
 from sim.world import Cloud, Row, is_uuid, micro
 
@@ -77,7 +78,7 @@ def new_volume(cloud: Cloud, project: str, user: str, *, size: int, status: str,
 
 def attachments(cloud: Cloud, row: Row) -> list[Row]:
     """The attachments of a volume that count."""
-    return [a for a in cloud["attachments"].values() if a["volume_id"] == row["id"] and a["status"] == "attached"]
+    return [a for a in attachments_of(cloud["attachments"], row["id"]) if a["status"] == "attached"]
 
 
 def show_volume(call: Call, row: Row) -> Row:

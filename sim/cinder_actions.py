@@ -23,6 +23,7 @@ from sim.cinder_rows import (
     vanish,
 )
 from sim.faults import WEBOB_404, Refused
+from sim.population_volumes import attachments_of
 from sim.web import Answer, Call, invalid, route
 from sim.world import Row, micro
 
@@ -323,7 +324,7 @@ def attach(call: Call) -> Row:
     free = volume["status"] in ("available", "downloading", *(("in-use",) if volume["multiattach"] else ()))
     instance = given.get("instance_uuid")
     migrates = volume["status"] in ("in-use", "reserved") and instance and instance in {
-        a["server_id"] for a in call.cloud["attachments"].values() if a["volume_id"] == volume["id"]
+        a["server_id"] for a in attachments_of(call.cloud["attachments"], volume["id"])
     }  # fmt: skip
     if not free and not migrates:
         raise Refused(400, f"Invalid volume: Volume {volume['id']} status must be available or downloading to reserve, but the "
@@ -361,7 +362,7 @@ def complete(call: Call, ident: str) -> Answer:
 def detach(call: Call, ident: str) -> Row:
     row = fetch(call, ATTACHMENT, ident)
     del call.cloud["attachments"][ident]
-    others = [a for a in call.cloud["attachments"].values() if a["volume_id"] == row["volume_id"]]
+    others = attachments_of(call.cloud["attachments"], row["volume_id"])
     volume = call.cloud["volumes"].get(row["volume_id"])
     if volume is not None and not others:
         touch(call.cloud, volume, status="available")

@@ -241,3 +241,15 @@ def change_password(call: Call, ident: str) -> Answer:
     user["password"] = doc["password"]
     drop_tokens(call.cloud, user=ident)
     return Answer(204)
+
+
+def made(cloud: Cloud, many: str, **values: object) -> Row:
+    """Something that was always there, with the defaults of its kind."""
+    row: Row = {"id": new_hex(), **KINDS[many].defaults, **values}
+    cloud[many][row["id"]] = row
+    return row
+
+
+def grant(cloud: Cloud, scope: str, target: str, user: str, role: str) -> None:
+    """Assign a role."""
+    cloud["grants"][f"{scope}/{target}/{user}/{role}"] = {"scope": scope, "target": target, "user": user, "role": role}

@@ -12,6 +12,7 @@ from sim.neutron_ports import bind, remove_port
 from sim.nova_schema import number, unexpected
 from sim.nova_view import BY_TASK, STATUS, act, brief, fetch, ports, show, slim, status, touch
 from sim.population import Population
+from sim.population_volumes import attachments_of
 from sim.web import Answer, Call, forbid, invalid, next_link, route
 from sim.world import Cloud, Row, parse_time
 
@@ -303,8 +304,8 @@ def release(cloud: Cloud, port: Row, *, made: bool) -> None:
 
 def detach(cloud: Cloud, volume: Row, server_id: str) -> None:
     """Take a volume from a server."""
-    for key, a in list(cloud["attachments"].items()):
-        if a["volume_id"] == volume["id"] and a["server_id"] == server_id:
-            del cloud["attachments"][key]
-    if not any(a["volume_id"] == volume["id"] for a in cloud["attachments"].values()):
+    for a in attachments_of(cloud["attachments"], volume["id"]):
+        if a["server_id"] == server_id:
+            del cloud["attachments"][a["id"]]
+    if not attachments_of(cloud["attachments"], volume["id"]):
         volume |= {"status": "available", "updated_at": cloud.now()}

@@ -9,6 +9,7 @@ from sim.nova_create import plug
 from sim.nova_schema import closed, fields, unexpected
 from sim.nova_steps import ready
 from sim.nova_view import act, fetch, ports, touch
+from sim.population_volumes import attachments_of
 from sim.web import Answer, Call, forbid, invalid, route
 from sim.world import Row, is_uuid
 
@@ -182,7 +183,7 @@ def attach_volume(call: Call, ident: str) -> Row:
     unlocked(call, s)
     ready(s, "attach_volume", WITH_VOLUMES, tasks=True)
     volume = _volume(call, given["volumeId"])
-    holders = sorted({a["server_id"] for a in cloud["attachments"].values() if a["volume_id"] == volume["id"] and a["server_id"]})
+    holders = sorted({a["server_id"] for a in attachments_of(cloud["attachments"], volume["id"]) if a["server_id"]})
     if holders:
         raise Refused(400, f"Invalid volume: volume {volume['id']} is already attached to instances: {', '.join(holders)}")
     _free(volume)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
-from sim.hosts import DEFAULT_ZONE
-from sim.keystone_directory import KINDS
-from sim.population import Population, shares, tenant
-from sim.world import SERVICES, Cloud, Row, World, new_hex, new_id
+from sim import seed_population
+from sim.keystone_directory import grant, made
+from sim.world import SERVICES, Cloud, Row, World, new_id
 
 PASSWORD = "secret"
 ROLES = ("admin", "manager", "member", "reader", "service")
@@ -31,8 +28,6 @@ CATALOGUE = (
     ("volume", "block-storage", "cinder", "/v3"),
     ("volume", "volumev3", "cinderv3", "/v3"),
 )
-NEWEST_SERVER = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
-"""When the newest server of a population was made."""
 EXTERNAL = "203.0.113.0/24"
 EXTERNAL_GATEWAY = "203.0.113.1"
 SUBNET_POOLS = (("default-v4", ["10.64.0.0/12"], 26, 4), ("default-v6", ["fd00:ca5c::/48"], 64, 6))
@@ -51,35 +46,24 @@ def plant(world: World, clouds: list[Cloud]) -> None:
                         _endpoints(cloud, site.name, site.root)
     for cloud in clouds:
         _flavors(cloud)
-        if world.options.servers:
-            _populate(world, cloud)
         _networks(cloud)
         _volumes(cloud)
-
-
-def _made(cloud: Cloud, many: str, **values: object) -> Row:
-    row: Row = {"id": new_hex(), **KINDS[many].defaults, **values}
-    cloud[many][row["id"]] = row
-    return row
+        if world.options.servers:
+            seed_population.plant(world, cloud, PASSWORD)
 
 
 def _identity(cloud: Cloud) -> None:
-    _made(cloud, "domains", id="default", name="Default", description="The default domain")
-    roles = {name: _made(cloud, "roles", name=name, options={"immutable": True}) for name in ROLES}
+    made(cloud, "domains", id="default", name="Default", description="The default domain")
+    roles = {name: made(cloud, "roles", name=name, options={"immutable": True}) for name in ROLES}
     for user, project, granted in ACCOUNTS:
-        place = next((p for p in cloud["projects"].values() if p["name"] == project), None) or _made(
+        place = next((p for p in cloud["projects"].values() if p["name"] == project), None) or made(
             cloud, "projects", name=project, domain_id="default", parent_id="default"
         )
-        who = _made(cloud, "users", name=user, domain_id="default", password=PASSWORD, default_project_id=place["id"])
+        who = made(cloud, "users", name=user, domain_id="default", password=PASSWORD, default_project_id=place["id"])
         for role in granted:
             grant(cloud, "project", place["id"], who["id"], roles[role]["id"])
         if user == "admin":
             grant(cloud, "system", "all", who["id"], roles["admin"]["id"])
-
-
-def grant(cloud: Cloud, scope: str, target: str, user: str, role: str) -> None:
-    """Assign a role."""
-    cloud["grants"][f"{scope}/{target}/{user}/{role}"] = {"scope": scope, "target": target, "user": user, "role": role}
 
 
 def _endpoints(cloud: Cloud, region: str, root: str) -> None:
@@ -88,10 +72,10 @@ def _endpoints(cloud: Cloud, region: str, root: str) -> None:
         if cloud.hub and service == "placement" and region == cloud.name:
             continue
         row = next((s for s in cloud["services"].values() if s["name"] == name), None)
-        row = row or _made(cloud, "services", name=name, type=kind)
+        row = row or made(cloud, "services", name=name, type=kind)
         for interface in ("public", "internal", "admin"):
             url = root + SERVICES[service] + path
-            _made(cloud, "endpoints", service_id=row["id"], interface=interface, region_id=region, url=url)
+            made(cloud, "endpoints", service_id=row["id"], interface=interface, region_id=region, url=url)
 
 
 def project(cloud: Cloud, name: str) -> str:
@@ -110,22 +94,6 @@ def flavor(ident: str, name: str, ram: int, vcpus: int, disk: int) -> Row:
 def _flavors(cloud: Cloud) -> None:
     for spec in FLAVORS + (() if cloud.hub else SITE_FLAVORS):
         cloud["flavors"][spec[0]] = flavor(*spec)
-
-
-def _populate(world: World, cloud: Cloud) -> None:
-    """At the hub the tenants, at a site their servers. Sites that have a Keystone of their own know no such tenant."""
-    share = shares(len(world.clouds) - 1, world.options.tenants)
-    if cloud.hub:
-        member = next(r["id"] for r in cloud["roles"].values() if r["name"] == "member")
-        for name, project_id, user in (tenant(n) for n in sorted({n for of_site in share.values() for n in of_site})):
-            _made(cloud, "projects", id=project_id, name=name, domain_id="default", parent_id="default")
-            _made(cloud, "users", id=user, name=name, domain_id="default", password=PASSWORD, default_project_id=project_id)
-            grant(cloud, "project", project_id, user, member)
-    elif cloud.keystone is not None:
-        owners = [tenant(n)[1:] for n in share[cloud.number]]
-        spec = cloud["flavors"][FLAVORS[0][0]]
-        made = float(NEWEST_SERVER)
-        cloud.tables["servers"] = Population(cloud.number, world.options.servers, owners, DEFAULT_ZONE, spec, made)
 
 
 def _networks(cloud: Cloud) -> None:
