@@ -9,11 +9,12 @@ import platform
 import signal
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bench.database import KINDS
 from bench.figures import FIGURES
 from bench.process import more_files
 from bench.real import lab
@@ -34,10 +35,14 @@ def parse(argv: list[str] | None = None) -> tuple[list[str], Sizes]:
     p.add_argument("--rounds", type=int, default=Sizes.rounds, help="requests of a figure that is a distribution")
     p.add_argument("--load", type=_numbers, default=Sizes.load, metavar="N,N", help="requests at once of the mixed load")
     p.add_argument("--boots", type=int, default=Sizes.boots, help="first boots at once")
+    p.add_argument("--database", choices=KINDS, default=Sizes.database, help="the gateways'; PostgreSQL is started for it")
+    p.add_argument(
+        "--processes", type=int, default=Sizes.processes, help="gateways; by default one, the load with one and with two"
+    )
     a = p.parse_args(argv)
     if a.name != ["lab"] and (unknown := set(a.name) - set(FIGURES)):
         p.error(f"no such figure: {', '.join(sorted(unknown))}")
-    sizes = Sizes(sites=a.sites, servers=a.servers, idle=a.idle, rounds=a.rounds, load=a.load, boots=a.boots)
+    sizes = Sizes(**{f.name: getattr(a, f.name) for f in fields(Sizes)})
     return [] if a.list else a.name if a.name == ["lab"] else [n for n in FIGURES if not a.name or n in a.name], sizes
 
 
@@ -52,11 +57,17 @@ def conditions(sizes: Sizes) -> dict[str, Any]:
             "python": platform.python_version(), "load": round(os.getloadavg()[0], 2)}  # fmt: skip
 
 
+def words(on: dict[str, Any]) -> str:
+    """The conditions below a table."""
+    shown = ("sites", "servers", "database", "processes", "cores", "memory_gib", "python", "load", "time")
+    return ", ".join(f"{name.replace('_', ' ')} {on[name]}" for name in shown if on[name] or name != "processes")
+
+
 def keep(folder: Path, on: dict[str, Any], found: list[Figure]) -> Path:
     """Write JSON, table and plot; the name they have but for their endings."""
     kept = folder / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
     kept.with_suffix(".json").write_text(json.dumps({**on, "figures": [asdict(f) for f in found]}, indent=1) + "\n")
-    kept.with_suffix(".md").write_text(markdown(found) + "\n")
+    kept.with_suffix(".md").write_text(f"{markdown(found)}\n\n{words(on)}\n")
     kept.with_suffix(".svg").write_text(plot(found, f"Share of the limit used, {on['sites']} sites x {on['servers']} servers"))
     return kept
 
@@ -93,7 +104,7 @@ def main() -> int:
                     take(FIGURES[name].measure(it))
     except LabError as e:
         failed = str(e)
-    print(f"\n{markdown(found)}\n")
+    print(f"\n{markdown(found)}\n\n{words(on)}\n")
     say(f"kept: {keep(folder, on, found)}.json, .md, .svg")
     if on["load"] > 0.5:
         say(f"the machine was busy before (load {on['load']}): times are too long; CPU is nearer to the truth")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.client import Client, User
+from bench.database import database
 from bench.process import Process, free_ports
 from lab.data import HUB
 from lab.gateway import PROGRAM, config_file, configure
@@ -37,6 +38,10 @@ class Sizes:
     """Requests at once."""
     boots: int = 500
     """First boots at once."""
+    database: str = "sqlite"
+    """Of the gateways: "sqlite" or "postgresql"."""
+    processes: int = 0
+    """Gateways on one port; 0: one, and ``load`` with one and with two."""
 
 
 @dataclass
@@ -59,16 +64,16 @@ class World:
                "--clouds-file", self.state.clouds_file)  # fmt: skip
         self.sim = Process([sys.executable, "-m", "sim", *map(str, sim)], self.folder / "sim.log")
         self._control = Client(self.root)
+        self.database = database(self.sizes.database, self.state.gateway.root)
 
     def up(self) -> None:
         """Everything started and joined; nothing indexed."""
         with step(f"start {len(self.sites)} sites with {self.sizes.servers} servers each"):
             self.sim.start()
             self.sim.listens(self.base + len(self.sites))  # the last of them
-        for old in self.state.gateway.root.glob("cascade.db*"):
-            old.unlink()
+        self.database.start()
         options = {"listen": f"127.0.0.1:{self.port}", "public_url": self.url, "region": "cascade"}
-        configure(self.state, HUB.name, options)
+        configure(self.state, HUB.name, options, self.database.url)
         self.command("upgrade")
         with step("start the gateway"):
             self.serve()
@@ -77,9 +82,10 @@ class World:
             for name in self.sites:
                 admin.ask("POST", "/cascade/v1/sites", {"site": {"name": name, "cloud": name, "identity": "shared"}})
 
-    def serve(self, processes: int = 1) -> None:
-        """Start so many gateways on one port and one database, in place of those that run."""
+    def serve(self, processes: int = 0) -> None:
+        """Start so many gateways on one port and one database, in place of those that run; 0: as many as was asked for."""
         self.stop()
+        processes = processes or self.sizes.processes or 1
         argv = [str(PROGRAM), "serve", "--config-file", str(config_file(self.state))]
         self.gateways = [Process(argv, self.folder / f"gateway{n}.log") for n in range(processes)]
         for many, gateway in enumerate(self.gateways, 1):
@@ -125,6 +131,7 @@ class World:
         """Nothing is left running."""
         self.stop()
         self.sim.stop()
+        self.database.stop()
 
     def admin(self) -> User:
         """The administrator, at the gateway."""
@@ -161,10 +168,6 @@ class World:
         said = self._control.ask("POST", "/_sim/faults", {"Content-Type": "application/json"}, doc)
         if said.status != 200:
             raise LabError(f"the simulator refuses {mode}: {said.body!r}")
-
-    def database(self) -> int:
-        """Bytes of the index on disk."""
-        return sum(f.stat().st_size for f in self.state.gateway.root.glob("cascade.db*"))
 
 
 @contextlib.contextmanager

@@ -78,8 +78,8 @@ def _write(state: State) -> None:
     configure(state, HUB.name, options)
 
 
-def configure(state: State, hub: str, options: dict[str, str]) -> None:
-    """Write the gateway's configuration; ``options`` are those of its section DEFAULT."""
+def configure(state: State, hub: str, options: dict[str, str], database: str = "") -> None:
+    """Write the configuration; ``options`` are those of section DEFAULT, ``database`` is a URL, "" for a file beside it."""
     place = state.gateway
     place.make()
     key = place.root / "master.key"
@@ -88,7 +88,7 @@ def configure(state: State, hub: str, options: dict[str, str]) -> None:
         key.write_bytes(os.urandom(32))
     ini: Ini = {
         "DEFAULT": {**options, "log_file": place.log / "cascade.log"},
-        "database": {"connection": f"sqlite+aiosqlite:///{place.root / 'cascade.db'}"},
+        "database": {"connection": database or f"sqlite+aiosqlite:///{place.root / 'cascade.db'}"},
         "hub": {"cloud": hub},
         "sites": {"clouds_file": state.clouds_file},
         "secrets": {"master_key_file": key},

@@ -14,7 +14,7 @@ def rebuild(world: World) -> Iterator[Figure]:
     world.indexed = False
     total = world.sizes.sites * world.sizes.servers
     yield Figure(f"rebuild of {total} servers", world.index(), "s", 300)
-    yield Figure("index on disk", world.database() / 2**20, "MiB")
+    yield Figure("index on disk", world.database.size() / 2**20, "MiB")
 
 
 def restart(world: World) -> Iterator[Figure]:

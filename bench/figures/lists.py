@@ -38,14 +38,18 @@ def page(world: World) -> Iterator[Figure]:
             if len(admin.get(path)["servers"]) != PAGE:
                 raise LabError(f"the page has not {PAGE} servers")
         cpu, times, calls = [0.0, 0.0], ([], []), 0  # type: tuple[list[float], tuple[list[float], list[float]], int]
+        below = world.database.cpu()
         for _ in range(PAGES):  # in turn, so that both see the same machine
             for n, (place, admin) in enumerate(places):
                 before, asked = place.cpu(), sum(place.calls().values())
                 times[n].append(admin.timed(path)[1])
                 cpu[n] += place.cpu() - before
                 calls += 0 if n else sum(place.calls().values()) - asked
+        below = world.database.cpu() - below
     name = f"page of {PAGE} over {len(world.sites)} sites"
     yield Figure(f"{name}: CPU", cpu[0] / PAGES * 1000, "ms", 60)
+    if below:
+        yield Figure(f"{name}: CPU of the database", below / PAGES * 1000, "ms")
     yield from latencies(name, times[0], (50, 95))
     yield Figure(f"{name}: calls", calls / PAGES, "")
     yield Figure(f"{name}: CPU, of {world.sizes.sites * world.sizes.servers} servers to {small.sites * small.servers}",

@@ -78,7 +78,7 @@ def load(world: World) -> Iterator[Figure]:
     with step("their first boots"):
         asyncio.run(_first(world, tenants, bits))
     rates: dict[tuple[int, int], float] = {}
-    for processes in PROCESSES:
+    for processes in (world.sizes.processes,) if world.sizes.processes else PROCESSES:
         world.serve(processes)
         world.settle()
         for many in world.sizes.load:
@@ -86,10 +86,10 @@ def load(world: World) -> Iterator[Figure]:
             with step(name):
                 kinds = [kind for kind, part in MIX.items() for _ in range(many * EACH * part // 10)]
                 sessions = [_session(t, 2 * many * EACH // 10 // len(tenants) + 10) for t in tenants]
-                cpu, began = world.cpu(), time.monotonic()
+                cpu, below, began = world.cpu(), world.database.cpu(), time.monotonic()
                 run = asyncio.run(_run(world, Run(Crowd(world.url), sessions, bits, f"load-{processes}-{many}", random.Random(7)),
                                        kinds, many))  # fmt: skip
-                took, used = time.monotonic() - began, world.cpu() - cpu
+                took, used, below = time.monotonic() - began, world.cpu() - cpu, world.database.cpu() - below
             rates[processes, many] = len(kinds) / took
             with step("all is done"):
                 undone = asyncio.run(settled(world.url, run.wishes, WAIT))
@@ -97,8 +97,10 @@ def load(world: World) -> Iterator[Figure]:
             yield from _figures(name, run, len(undone) + doubled)
             yield Figure(f"{name}: requests per second", rates[processes, many], "1/s")
             yield Figure(f"{name}: CPU per request", used / len(kinds) * 1000, "ms")
+            if below:
+                yield Figure(f"{name}: CPU per request of the database", below / len(kinds) * 1000, "ms")
             yield Figure(f"{name}: memory of a process", world.memory() / 2**20, "MiB")
-    for many in world.sizes.load:
+    for many in () if world.sizes.processes else world.sizes.load:
         yield Figure(f"load, {many} at once: throughput of 2 processes to 1", rates[2, many] / rates[1, many], "x")
     world.serve()
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import socket
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 
-from bench.__main__ import parse
+from bench.__main__ import conditions, parse, words
+from bench.database import database
 from bench.figures import FIGURES
 from bench.figures.lists import Seen
 from bench.process import free_ports, listeners
@@ -108,3 +110,29 @@ def test_the_command_line_keeps_the_order_and_knows_what_there_is(capsys: pytest
     with pytest.raises(SystemExit):
         parse(["nothing"])
     assert "no such figure: nothing" in capsys.readouterr().err
+
+
+def test_a_database_of_its_own_is_empty_measured_and_gone(tmp_path: Path) -> None:
+    for n in range(2):
+        (tmp_path / "cascade.db-wal").write_bytes(b"left" * n)
+        made = database("sqlite", tmp_path)
+        made.start()
+        assert made.size() == made.cpu() == 0 and made.url.endswith(f"{tmp_path}/cascade.db")
+    with pytest.raises(KeyError):
+        database("oracle", tmp_path)
+    made = database("postgresql", tmp_path)
+    made.start()
+    try:
+        assert made.size() > 1 << 20 and made.cpu() > 0
+        folder = Path(made.url.partition("host=")[2])
+        assert folder.is_dir()
+    finally:
+        made.stop()
+    assert not folder.exists()
+
+
+def test_the_conditions_say_on_which_database_and_how_many_processes() -> None:
+    _, sizes = parse(["load", "--database", "postgresql", "--processes", "2"])
+    said = words(conditions(sizes))
+    assert "database postgresql" in said and "processes 2" in said and "cores" in said
+    assert "processes" not in words(conditions(parse([])[1]))
