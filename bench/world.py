@@ -66,6 +66,16 @@ class World:
         self._control = Client(self.root)
         self.database = database(self.sizes.database, self.state.gateway.root)
 
+    @property
+    def servers(self) -> int:
+        """In all."""
+        return self.sizes.sites * self.sizes.servers
+
+    @property
+    def volumes(self) -> int:
+        """In all: one for each second server of a site."""
+        return self.sizes.sites * (self.sizes.servers // 2)
+
     def up(self) -> None:
         """Everything started and joined; nothing indexed."""
         with step(f"start {len(self.sites)} sites with {self.sizes.servers} servers each"):

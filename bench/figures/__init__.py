@@ -29,6 +29,7 @@ FIGURES: dict[str, Row] = {
     "rebuild": Row(index.rebuild),
     "restart": Row(index.restart, indexed=True),
     "page": Row(lists.page, indexed=True),
+    "volumes": Row(lists.volumes, indexed=True),
     "walk": Row(lists.walk, indexed=True),
     "tenant": Row(lists.tenant, indexed=True),
     "show": Row(show.show, indexed=True),
