@@ -23,6 +23,7 @@ from cascade.routing import series
 from cascade.routing.series import Ask, Node, Series
 
 Doc = dict[str, Any]
+_TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
 Group = str
 """The group of a ``groupby``, as text; empty without one."""
 
@@ -106,7 +107,7 @@ def _sole(req: Request, *, aggregated: bool) -> str | None:
         bounded = req.param("start") is not None and req.param("stop") is not None
         if not (aggregated and bounded and _zero(overlap)):
             return "needed_overlap"
-    return "use_history" if req.param("use_history") is not None else None
+    return "use_history" if (req.param("use_history") or "").lower() in _TRUE else None
 
 
 def _zero(text: str) -> bool:

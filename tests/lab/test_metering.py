@@ -7,26 +7,18 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
-from lab.addons import metering
-from lab.data import SITES
-from tests.lab.conftest import _up
+from tests.lab.metering import MISSING, RUNS, ZONES, boot, ceilometer, image, metric, own
 from tests.lab.rest import Cloud
 
-ZONES = metering.METERED
 POLICY = "cascade-test"
 VALUES = {"paris": [[1.0, 5.0], [2.0, 6.0]], "tokyo": [[30.0, 70.0]]}
 """Site -> the series of its servers: two in paris and one in tokyo, so that a mean of means is wrong."""
 RUN = uuid.uuid4().hex[:8]
 START = 1_760_000_400
-pytestmark = pytest.mark.skipif(
-    not all(_up(urlsplit(metering.url(SITES[z])).port or 0) for z in ZONES),
-    reason="metering is not up (bin/lab up --with metering)",
-)
+pytestmark = pytest.mark.skipif(not RUNS, reason=MISSING)
 
 
 @dataclass
@@ -37,33 +29,18 @@ class Measured:
     metrics: dict[str, list[str]] = field(default_factory=dict)
 
 
-def metric(c: Cloud, method: str, path: str, body: Any = None, **kw: Any) -> Any:
-    """A call of Gnocchi through the gateway, or of a site's own."""
-    if "metric" not in c.endpoints:
-        c.login()
-    c.endpoints.setdefault("metric", c.auth["auth_url"].removesuffix("/identity/v3") + "/metric")
-    return c("metric", method, path, body, **kw)
-
-
 @pytest.fixture(scope="module")
 def servers(clouds: dict[str, Cloud]) -> Iterator[dict[str, list[str]]]:
     """A server per series, by zone: only where a project has something it is measured."""
     c = clouds["cascade"]
-    out: dict[str, list[str]] = {z: [] for z in ZONES}
-    image = c("image", "POST", "/v2/images", {"name": "metering", "disk_format": "raw", "container_format": "bare"}).json()["id"]
-    c("image", "PUT", f"/v2/images/{image}/file", b"x" * 64, headers={"Content-Type": "application/octet-stream"})
-    for zone in ZONES:
-        for n in range(len(VALUES[zone])):
-            server = {"name": f"metering-{RUN}-{zone}-{n}", "flavorRef": "42", "imageRef": image, "networks": "none"}
-            got = c("compute", "POST", "/servers", {"server": server | {"availability_zone": zone}}, version="2.60")
-            assert got.status == 202, got.body
-            out[zone].append(got.json()["server"]["id"])
+    used = image(c)
+    out = {z: [boot(c, z, f"metering-{RUN}-{z}-{n}", used) for n in range(len(VALUES[z]))] for z in ZONES}
     for ident in (i for ids in out.values() for i in ids):
         c.until("compute", f"/servers/{ident}", lambda a: a.json()["server"]["status"] == "ACTIVE")
     yield out
     for ident in (i for ids in out.values() for i in ids):
         c("compute", "DELETE", f"/servers/{ident}")
-    c("image", "DELETE", f"/v2/images/{image}")
+    c("image", "DELETE", f"/v2/images/{used}")
 
 
 @pytest.fixture(scope="module")
@@ -76,16 +53,16 @@ def measured(clouds: dict[str, Cloud], servers: dict[str, list[str]]) -> Iterato
     assert got.status in (201, 409), got.body
     for zone in ZONES:
         site = clouds[f"{zone}-admin"]
+        writer = ceilometer(site)
         out.resources[zone], out.metrics[zone] = servers[zone], []
         for n, values in enumerate(VALUES[zone]):
-            # A server that waited for its image has another id at its site.
-            (own,) = site("compute", "GET", "/servers/detail", all_tenants=1, name=f"metering-{RUN}-{zone}-{n}").json()["servers"]
-            body = {"id": own["id"], "project_id": own["tenant_id"], "metrics": {"load": {"archive_policy_name": POLICY}}}
-            made = metric(site, "POST", "/v1/resource/generic", body)
+            there = own(site, f"metering-{RUN}-{zone}-{n}")
+            body = {"id": there["id"], "project_id": there["tenant_id"], "metrics": {"load": {"archive_policy_name": POLICY}}}
+            made = metric(writer, "POST", "/v1/resource/generic", body)
             assert made.status == 201, made.body
             out.metrics[zone].append(made.json()["metrics"]["load"])
             measures = [{"timestamp": START + 60 * i, "value": v} for i, v in enumerate(values)]
-            assert metric(site, "POST", f"/v1/metric/{out.metrics[zone][-1]}/measures", measures).status == 202
+            assert metric(writer, "POST", f"/v1/metric/{out.metrics[zone][-1]}/measures", measures).status == 202
     c, end = clouds["cascade"], time.monotonic() + 60
     for ident in (i for ids in out.metrics.values() for i in ids):
         while len(metric(c, "GET", f"/v1/metric/{ident}/measures").json()) < 2:
@@ -163,12 +140,12 @@ def test_a_batch_goes_to_its_sites_or_nowhere(clouds: dict[str, Cloud], measured
     made = {z: metric(admin, "POST", "/v1/metric", {"archive_policy_name": POLICY, "name": "own", "resource_id": ids[0]})
             for z, ids in measured.resources.items()}  # fmt: skip
     assert {z: a.status for z, a in made.items()} == dict.fromkeys(ZONES, 201), {z: a.body for z, a in made.items()}
-    own = {z: a.json()["id"] for z, a in made.items()}
+    held = {z: a.json()["id"] for z, a in made.items()}
     point = [{"timestamp": START, "value": 4.0}]
-    lost = {**dict.fromkeys(own.values(), point), str(uuid.uuid4()): point}
+    lost = {**dict.fromkeys(held.values(), point), str(uuid.uuid4()): point}
     assert metric(admin, "POST", "/v1/batch/metrics/measures", lost).status == 400
-    assert metric(admin, "POST", "/v1/batch/metrics/measures", dict.fromkeys(own.values(), point)).status == 202
-    for zone, ident in own.items():
+    assert metric(admin, "POST", "/v1/batch/metrics/measures", dict.fromkeys(held.values(), point)).status == 202
+    for zone, ident in held.items():
         end = time.monotonic() + 30
         while len(metric(clouds[f"{zone}-admin"], "GET", f"/v1/metric/{ident}/measures").json()) != 1:
             assert time.monotonic() < end

@@ -79,7 +79,7 @@ def said(value: float, **more: Any) -> Reply:
 async def test_an_alarms_question_is_answered_over_sites(r: Rig) -> None:
     """Aodh always asks with ``needed_overlap=0`` between two times: what has points counts."""
     r.south.answer = lambda site, _, doc: said({"paris": 10.0, "tokyo": 2.0}[site] if "sum" in doc["operations"] else 2.0)
-    bounds = {"start": "2026-11-24T00:00:00", "stop": "2026-11-24T01:00:00"}
+    bounds = {"start": "2026-11-24T00:00:00", "stop": "2026-11-24T01:00:00", "details": "False", "use_history": "False"}
     got = await r.aggregate("(aggregate mean (metric cpu mean))", needed_overlap="0", **bounds)
     assert got["measures"]["aggregated"] == [["2026-11-24T00:00:00+00:00", 60.0, 3.0]]
     assert len(r.south.asked) == 4  # sum and count of both
