@@ -35,6 +35,7 @@ def parse(argv: list[str] | None = None) -> tuple[list[str], Sizes]:
     p.add_argument("--rounds", type=int, default=Sizes.rounds, help="requests of a figure that is a distribution")
     p.add_argument("--load", type=_numbers, default=Sizes.load, metavar="N,N", help="requests at once of the mixed load")
     p.add_argument("--boots", type=int, default=Sizes.boots, help="first boots at once")
+    p.add_argument("--missed", type=int, default=Sizes.missed, help="changes a site misses that returns")
     p.add_argument("--database", choices=KINDS, default=Sizes.database, help="the gateways'; PostgreSQL is started for it")
     p.add_argument(
         "--processes", type=int, default=Sizes.processes, help="gateways; by default one, the load with one and with two"

@@ -69,6 +69,10 @@ class User:
             raise LabError(f"{user} cannot log in: {said.status} {said.body[:300]!r}")
         self.token, self.project_id = said.headers["x-subject-token"], str(json.loads(said.body)["token"]["project"]["id"])
 
+    def move(self, root: str) -> None:
+        """Speak to another cloud that takes the same token."""
+        self._client = Client(root)
+
     def headers(self, path: str) -> dict[str, str]:
         """Of a JSON request."""
         version = VERSIONS.get(path.split("/")[1])

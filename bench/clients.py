@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
@@ -13,6 +14,7 @@ from typing import Any
 import aiohttp
 
 from bench.client import User
+from bench.progress import Progress
 
 PATIENCE, TIMEOUT = 30, 600.0
 """How often somebody who was told to come back later does; seconds to an answer before a request has failed."""
@@ -97,12 +99,14 @@ async def settled(root: str, wishes: Iterable[Wish], seconds: float, pause: floa
     return left
 
 
-async def at_once(many: int, work: Iterable[Callable[[], Awaitable[object]]]) -> None:
+async def at_once(many: int, work: Iterable[Callable[[], Awaitable[object]]], progress: Progress | None = None) -> None:
     """All of it, so many at a time: who is done takes the next."""
-    queue = iter(work)
+    queue, done = iter(work), itertools.count(1)
 
     async def one() -> None:
         for job in queue:
             await job()
+            if progress is not None:
+                progress.at(next(done))
 
     await asyncio.gather(*(one() for _ in range(many)))

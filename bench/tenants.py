@@ -53,7 +53,9 @@ def unlimited(admin: User, user: User) -> None:
     """No quota in the way."""
     for service, limits in PLENTY.items():
         admin.ask("PUT", f"{ROOT[service]}/os-quota-sets/{user.project_id}", {"quota_set": limits})
-    admin.ask("PUT", f"/network/v2.0/quotas/{user.project_id}", {"quota": {"port": -1, "security_group": -1}})
+    admin.ask(
+        "PUT", f"/network/v2.0/quotas/{user.project_id}", {"quota": {"port": -1, "security_group": -1, "security_group_rule": -1}}
+    )
 
 
 def furnished(world: World, number: int, outside: str) -> Tenant:

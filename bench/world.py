@@ -38,6 +38,8 @@ class Sizes:
     """Requests at once."""
     boots: int = 500
     """First boots at once."""
+    missed: int = 10_000
+    """Changes that a site misses while it is away."""
     database: str = "sqlite"
     """Of the gateways: "sqlite" or "postgresql"."""
     processes: int = 0
@@ -174,10 +176,13 @@ class World:
 
     def fault(self, site: str, mode: str, **more: object) -> None:
         """Let a site misbehave; ``ok`` ends it. The modes are the simulator's (``sim/faults.py``)."""
-        doc = json.dumps({"cloud": site, "mode": mode, **more}).encode()
-        said = self._control.ask("POST", "/_sim/faults", {"Content-Type": "application/json"}, doc)
+        self.control("faults", {"cloud": site, "mode": mode, **more})
+
+    def control(self, what: str, doc: dict[str, object]) -> None:
+        """``POST /_sim/WHAT``. Raises LabError."""
+        said = self._control.ask("POST", f"/_sim/{what}", {"Content-Type": "application/json"}, json.dumps(doc).encode())
         if said.status != 200:
-            raise LabError(f"the simulator refuses {mode}: {said.body!r}")
+            raise LabError(f"the simulator refuses {what} {doc}: {said.body!r}")
 
 
 @contextlib.contextmanager

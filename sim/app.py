@@ -14,7 +14,7 @@ from typing import Any
 from aiohttp import web
 
 import sim.services  # noqa: F401 (registers the routes)
-from sim import seed
+from sim import seed, seed_population
 from sim.faults import Refused, render
 from sim.misbehave import after, before, of_document
 from sim.web import Answer, Call, authenticate, decode, find, microversion, permit
@@ -113,7 +113,7 @@ def _enter(call: Call) -> None:
 
 
 async def control(world: World, request: web.Request) -> web.Response:
-    """``GET /_sim``, ``POST /_sim/faults``, ``POST /_sim/reset``, ``POST /_sim/clock``."""
+    """``GET /_sim``, ``POST /_sim/faults``, ``POST /_sim/reset``, ``POST /_sim/clock``, ``POST /_sim/vanish``."""
     what = request.match_info["what"]
     if request.method == "GET":
         doc: Any = {
@@ -135,6 +135,9 @@ async def control(world: World, request: web.Request) -> web.Response:
         elif what == "expire":
             for cloud in chosen:
                 cloud["tokens"].clear()
+        elif what == "vanish":
+            for cloud in chosen:
+                seed_population.vanish(cloud, int(doc["servers"]))
         elif what == "reset":
             for cloud in chosen:
                 cloud.clear()

@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 from sim import glance
 from sim.cinder_rows import SNAPSHOT, new
 from sim.computed import uuid_of
+from sim.faults import Refused
 from sim.hosts import DEFAULT_ZONE
 from sim.keystone_directory import grant, made
+from sim.nova import gone
 from sim.population import Population, shares, tenant
 from sim.population_volumes import Attachments, Volumes
 from sim.world import Cloud, World
@@ -76,3 +78,12 @@ def _things(cloud: Cloud, count: int, owners: list[tuple[str, str]]) -> None:
         if volume is not None:
             new(cloud, SNAPSHOT, project, user, name=f"of-{volume['name']}", description=None, volume_id=volume["id"],
                 status="available", size=volume["size"], metadata={}, type_id=kind, group_snapshot_id=None)  # fmt: skip
+
+
+def vanish(cloud: Cloud, count: int) -> None:
+    """So many of a site's servers, the oldest, are deleted by an operator there. Raises Refused 400 where it has not so many."""
+    table = cloud["servers"]
+    if not isinstance(table, Population) or count > table.count:
+        raise Refused(400, f"{cloud.name} has no {count} such servers")
+    for number in range(table.count - count, table.count):
+        gone(cloud, table[table.ident(number)])

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 
 from bench.clients import Crowd, Wish, at_once, settled
+from bench.progress import Progress
 from bench.report import Figure, latencies
 from bench.tenants import Tenant, count, image, network
 from bench.world import World
@@ -77,5 +78,5 @@ async def _boot(world: World, tenants: list[Tenant], bits: str) -> tuple[Crowd, 
         return one
 
     async with Crowd(world.url) as crowd:
-        await at_once(len(tenants), [boot(t) for t in tenants])
+        await at_once(len(tenants), [boot(t) for t in tenants], Progress("boots", len(tenants)))
     return crowd, ids

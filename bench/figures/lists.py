@@ -13,6 +13,7 @@ from typing import Any
 import openstack
 
 from bench.client import User
+from bench.progress import Progress
 from bench.report import Figure, latencies
 from bench.world import World
 from bench.world import world as make_world
@@ -81,10 +82,12 @@ class Seen:
 
 def _walk(world: World, admin: User, midway: Callable[[], None]) -> tuple[Seen, int]:
     seen, pages, marker = Seen(len(world.sites), world.sizes.servers), 0, ""
-    half = len(world.sites) * world.sizes.servers // PAGE // 2
+    total = len(world.sites) * world.sizes.servers // PAGE
+    half, progress = total // 2, Progress("pages", total)
     while rows := admin.get(f"{ALL}&limit={PAGE}{marker}")["servers"]:
         seen.add(rows)
         pages, marker = pages + 1, f"&marker={rows[-1]['id']}"
+        progress.at(pages)
         if pages == half:
             midway()
     return seen, pages

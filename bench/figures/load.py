@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from bench.client import Client, User
 from bench.clients import Crowd, Wish, at_once, settled
+from bench.progress import Progress
 from bench.report import Figure, latencies
 from bench.tenants import Tenant, count, furnished, image
 from bench.world import World
@@ -135,7 +136,7 @@ def _session(tenant: Tenant, victims: int) -> Session:
 async def _run(world: World, run: Run, kinds: list[str], many: int) -> Run:
     run.random.shuffle(kinds)
     async with run.crowd:
-        await at_once(many, [lambda kind=kind: run.request(kind) for kind in kinds])  # type: ignore[misc]
+        await at_once(many, [lambda kind=kind: run.request(kind) for kind in kinds], Progress("requests", len(kinds)))  # type: ignore[misc]
     return run
 
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from bench.client import User
 from bench.clients import Crowd, Tally, at_once
 from bench.figures.lists import ALL
+from bench.progress import Progress
 from bench.report import Figure, latencies, percentile
 from bench.world import World
 from cascade.conf import DEFAULT
@@ -56,7 +57,8 @@ def outage(world: World) -> Iterator[Figure]:
 
 async def _run(world: World, tenant: User, admin: User, ids: list[str], rounds: int) -> Tally:
     async with Crowd(world.url) as crowd:
-        await at_once(AT_ONCE, (_request(crowd, tenant, admin, ids[n % len(ids)], n) for n in range(rounds)))
+        work = [_request(crowd, tenant, admin, ids[n % len(ids)], n) for n in range(rounds)]
+        await at_once(AT_ONCE, work, Progress("requests", rounds))
     return crowd.tally
 
 

@@ -13,6 +13,7 @@ from bench.database import database
 from bench.figures import FIGURES
 from bench.figures.lists import Seen
 from bench.process import free_ports, listeners
+from bench.progress import EVERY, Progress
 from bench.report import Figure, markdown, number, percentile, plot
 
 
@@ -136,3 +137,16 @@ def test_the_conditions_say_on_which_database_and_how_many_processes() -> None:
     said = words(conditions(sizes))
     assert "database postgresql" in said and "processes 2" in said and "cores" in said
     assert "processes" not in words(conditions(parse([])[1]))
+
+
+def test_progress_says_nothing_of_what_is_quick_and_a_line_now_and_then_of_what_is_not() -> None:
+    now, said = 0.0, list[str]()
+    progress = Progress("pages", 100, clock=lambda: now, out=said.append)
+    for now in range(1, 26):
+        progress.at(int(now))
+    assert said == ["     pages: 10 of 100, 10 s, 90 s to go", "     pages: 20 of 100, 20 s, 80 s to go"]
+    now, said = 0.0, []
+    progress = Progress("looks", 0, clock=lambda: now, out=said.append)
+    now = EVERY
+    progress.at(3)
+    assert said == ["     looks: 3, 10 s"]

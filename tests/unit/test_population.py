@@ -97,6 +97,26 @@ def test_what_is_deleted_stays_away() -> None:
         del disks[ident]
 
 
+async def test_an_operator_deletes_some_at_the_site() -> None:
+    names = frozenset({"one"})
+    world = World(["one"], free_ports(2), Options(servers=40, tenants=2), names)
+    runners = await app.start(world)
+    try:
+        async with aiohttp.ClientSession() as session:
+            place = Place(session, world, "one")
+            place.tokens["admin"] = await Place(session, world, "hub").token("admin", "admin")
+            for cloud, count, status in (("one", 41, 400), ("hub", 1, 400), ("one", 10, 200)):
+                doc = {"cloud": cloud, "servers": count}
+                async with session.post(f"{world.hub.root}/_sim/vanish", json=doc) as r:
+                    assert r.status == status
+            listed = (await place("GET", "/servers?all_tenants=1", who="admin"))[1]["servers"]
+            assert [s["name"] for s in listed] == [f"server-1-{n}" for n in range(30)]
+            volumes = (await place("GET", "/volumes/detail?all_tenants=1", who="admin", service="volume/v3"))[1]["volumes"]
+            assert {v["status"] for v in volumes if int(v["name"][9:]) >= 15} == {"available"}
+    finally:
+        await app.stop(runners)
+
+
 async def test_over_http_they_live_as_others_do() -> None:
     world = World(
         ["one", "two"], free_ports(3), Options(servers=40, tenants=2, build=0, delete=0, volume=0), frozenset({"one", "two"})
