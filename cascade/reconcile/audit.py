@@ -3,6 +3,7 @@
 Nova tells for the asking what was deleted since a moment, and this is asked at every look. For what that misses (a site was
 away for longer than its operator keeps deleted rows) and for what no service tells, the site's lists are walked, a page at
 a look, and held against the index. Neither is believed: the service account's own look at the thing decides (``Watch.missing``).
+Where much went at once, and where a site was away for long, look follows look.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ log = structlog.get_logger(__name__)
 PAGE = 1000
 SUSPECTS = 100
 """Things looked at one by one in a look; a site that lost more is put right in several."""
+AGAIN = 1.0
+"""Seconds from one look to the next where one is not enough."""
 FIRST_LOOK = 86400.0
 """Seconds the first look of a process goes back."""
 _TICK = 0.5
@@ -63,6 +66,10 @@ class _Site:
     edge: IndexEntry | None = None
     """The last thing of ours on the pages before; None at the beginning of a list."""
     task: asyncio.Task[None] | None = None
+    away: float | None = None
+    """Since when it is down."""
+    whole: bool = False
+    """Whether all lists are to be walked without a pause, since it was away."""
 
 
 class Audit:
@@ -75,6 +82,8 @@ class Audit:
         self._store, self._south, self._sites, self._missing = store, south, sites, missing
         self._interval, self._clock = interval, clock
         self._at: dict[str, _Site] = {}
+        sites.health.on_down.append(self._left)
+        sites.health.on_up.append(self._returned)
 
     async def run(self) -> None:
         """Start the looks that are due, each for itself: a site that hangs keeps no other waiting."""
@@ -100,25 +109,54 @@ class Audit:
         state.due = now + self._interval
         state.task = asyncio.create_task(self._guarded(site), name=f"audit {site}")
 
+    def _left(self, target: str) -> None:
+        if (state := self._at.get(target)) is not None and state.away is None:
+            state.away = self._clock()
+
+    def _returned(self, target: str) -> None:
+        """A site that was away for longer than it is left unlooked at anyway may have lost anything meanwhile."""
+        state = self._at.get(target)
+        if state is None or state.away is None:
+            return
+        if self._clock() - state.away >= self._interval:
+            state.walk, state.marker, state.edge, state.whole, state.due = 0, None, None, True, self._clock()
+        state.away = None
+
     async def _guarded(self, site: str) -> None:
         try:
             if await self._store.leases.acquire(f"audit/{site}", self._store.owner, self._interval * 0.9) is not None:
-                await self.look(site)
+                more = await self.look(site)
+                while more:
+                    await asyncio.sleep(AGAIN)
+                    more = await self.look(site)
         except CascadeError as e:
             log.info("what went at a site is looked for later", site=site, error=str(e))
 
-    async def look(self, site: str) -> None:
-        """What Nova says was deleted, and one page of one list. Raises SiteError, StoreError."""
+    async def look(self, site: str) -> bool:
+        """What Nova says was deleted, and one page of one list. True: look again. Raises SiteError, StoreError."""
         state = self._at.setdefault(site, _Site(since=self._clock() - FIRST_LOOK, due=0.0))
         asked = self._clock()
-        await self._settle(await self._deleted(site, state.since))
-        state.since = asked
-        await self._settle(await self._page(site, state))
+        told = await self._settle(await self._deleted(site, state.since))
+        if not told:
+            state.since = asked
+        place = state.walk, state.marker, state.edge
+        found = await self._settle(await self._page(site, state))
+        if found:
+            state.walk, state.marker, state.edge = place
+        elif place[0] and not state.walk:
+            state.whole = False  # that was the last page of the last list
+        return told or found or state.whole
 
-    async def _settle(self, suspects: Collection[IndexEntry]) -> None:
-        for entry in list(suspects)[:SUSPECTS]:
+    async def _settle(self, suspects: Collection[IndexEntry]) -> bool:
+        """Ask after them; whether there may be more. If none had gone the same would be asked for ever: then there are not."""
+        some = list(suspects)[:SUSPECTS]
+        for entry in some:
             if not await self._store.intents.by_resource(entry.id):  # else somebody is at work on it
                 await self._missing(entry)
+        if len(some) < SUSPECTS:
+            return False
+        left = await self._store.index.among(some[0].kind, [e.id for e in some], some[0].site)
+        return len(left) < len(some)
 
     async def _deleted(self, site: str, since: float) -> list[IndexEntry]:
         stamp = datetime.fromtimestamp(since - SKEW, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
 import msgspec
 import pytest
 
+from cascade.reconcile import audit
 from cascade.reconcile.audit import WALKS, Audit
 from cascade.sites.south import Reply
 from cascade.store import Store
@@ -25,6 +27,7 @@ class Site:
         self.there: dict[str, list[str]] = {w.path: [] for w in WALKS}
         self.deleted: list[str] = []
         self.asked: list[str] = []
+        self.health = SimpleNamespace(on_up=[], on_down=[])
 
     def names(self) -> list[str]:
         return ["paris"]
@@ -54,7 +57,8 @@ class World:
     def __init__(self, store: Store) -> None:
         self.store, self.site = store, Site()
         self.missed: list[str] = []
-        self.audit = Audit(store, cast(Any, self.site), cast(Any, self.site), self.missing, interval=60, clock=lambda: NOW)
+        self.now = NOW
+        self.audit = Audit(store, cast(Any, self.site), cast(Any, self.site), self.missing, interval=60, clock=lambda: self.now)
 
     async def missing(self, entry: IndexEntry) -> None:
         """The last word is the site's, as in Watch."""
@@ -147,3 +151,61 @@ async def test_of_two_processes_one_looks(world: World) -> None:
     await world.audit._guarded("paris")
     await other._guarded("paris")
     assert len(world.site.asked) == 2
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look settles two things, and the next follows at once."""
+    monkeypatch.setattr(audit, "SUSPECTS", 2)
+    monkeypatch.setattr(audit, "AGAIN", 0)
+
+
+@pytest.mark.usefixtures("few")
+async def test_much_that_nova_tells_of_is_settled_in_a_row(world: World) -> None:
+    """And it is asked for since the same moment until nothing is left."""
+    ids = await world.have("server", 9)
+    world.site.there["/servers"] = ids[:2]
+    world.site.deleted = ids[2:]
+    await world.audit._guarded("paris")
+    assert await world.known("server") == set(ids[:2])
+    since = [dict(parse_qsl(a.partition("?")[2]))["changes-since"] for a in world.site.asked if "deleted" in a]
+    assert len(since) > 2 and len(set(since)) == 1
+
+
+@pytest.mark.usefixtures("few")
+async def test_much_that_nobody_tells_of_is_settled_where_it_is_missed(world: World) -> None:
+    ids = await world.have("volume", 9)
+    world.site.there["/volumes"] = [ids[0], ids[8]]
+    await world.audit.look("paris")  # of the servers
+    await world.audit._guarded("paris")
+    assert await world.known("volume") == {ids[0], ids[8]}
+
+
+@pytest.mark.usefixtures("few")
+async def test_what_a_site_hides_and_still_has_holds_nothing_up(world: World) -> None:
+    ids = await world.have("server", 9)
+    world.site.deleted = ids[:5]  # it says so, and it is not so
+    await world.audit._guarded("paris")
+    assert await world.known("server") == set(ids) and len(world.site.asked) == 2
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize(("seconds", "whole"), [(59, False), (60, True)])
+async def test_a_site_that_was_away_for_long_is_walked_at_once(world: World, seconds: float, whole: bool) -> None:
+    for walk in WALKS:
+        await world.have(walk.kind, 5)
+    await world.audit.look("paris")
+    for tell in world.site.health.on_down:
+        tell("paris")
+    world.now += seconds
+    for tell in world.site.health.on_up:
+        tell("paris")
+        tell("tokyo")
+    for walk in WALKS:
+        world.site.there[walk.path].pop()
+    before = len(world.site.asked)
+    await world.audit._guarded("paris")
+    left = [len(await world.known(walk.kind)) for walk in WALKS]
+    assert left == [4, 4, 4, 4] if whole else (left[1:] == [5, 5, 5] and len(world.site.asked) == before + 2)
+    before = len(world.site.asked)
+    assert not await world.audit.look("paris") and len(world.site.asked) == before + 2
