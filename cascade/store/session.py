@@ -19,12 +19,22 @@ TRIES = 8
 """A deadlock or lock time-out is tried so often again; each wait is jittered and grows."""
 
 
+_POSTGRESQL: dict[str, Any] = {"pool_size": 10, "max_overflow": 0}
+"""Connections for writes, and as many for reads."""
+
+
 class Session:
     """``read`` and ``write`` run a function in a transaction of its own."""
 
     def __init__(self, url: str) -> None:
         self.sqlite = url.startswith("sqlite")
-        self.engine: AsyncEngine = create_async_engine(url, **({} if self.sqlite else {"pool_size": 10, "pool_pre_ping": True}))
+        more = {} if self.sqlite else _POSTGRESQL if url.startswith("postgresql") else {"pool_size": 10}
+        self.engine: AsyncEngine = create_async_engine(url, **more, pool_pre_ping=not self.sqlite)
+        self._reads = self.engine
+        if url.startswith("postgresql"):
+            # It gives each statement a snapshot of its own, in a transaction or not. A read does without the round trips of
+            # one, and without that of a ping: what it finds broken it does again, which is no harm.
+            self._reads = create_async_engine(url, **_POSTGRESQL, isolation_level="AUTOCOMMIT")
         self._turn = asyncio.Lock()
         self._reader = Reader(url) if self.sqlite else None
         for engine in (self.engine.sync_engine, self._reader.engine) if self._reader is not None else ():
@@ -60,16 +70,25 @@ class Session:
         try:
             if self._reader is not None:
                 return await self._reader.read(work)
-            async with self.engine.connect() as c:
-                return await work(c)
+            try:
+                return await self._read(work)
+            except DBAPIError as e:
+                if not e.connection_invalidated:
+                    raise
+                return await self._read(work)  # the server ended it meanwhile, and all others of the pool have been let go
         except (SQLAlchemyError, OSError) as e:
             raise StoreError(str(e)) from e
+
+    async def _read(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        async with self._reads.connect() as c:
+            return await work(c)
 
     async def close(self) -> None:
         """End all connections."""
         if self._reader is not None:
             await self._reader.close()
         await self.engine.dispose()
+        await self._reads.dispose()
 
 
 def _retriable(e: DBAPIError) -> bool:
