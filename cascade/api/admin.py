@@ -32,6 +32,8 @@ Zone = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\s:/,]+$")
 """A ``:`` would begin a forced host, a ``,`` another zone, a ``/`` another path."""
 RESERVED = (HUB, "internal")
 """Ours, and the zone Nova keeps for itself."""
+LOOK = 10.0
+"""Seconds for learning anew what a site can do, before its health is shown."""
 PAGE = 1000
 """Intents in one answer, at most."""
 
@@ -215,10 +217,10 @@ async def delete_site(core: Core, req: Request) -> Response:
 
 
 async def site_health(core: Core, req: Request) -> Response:
-    """GET /sites/{name}/health: probed now, not remembered."""
+    """GET /sites/{name}/health: probed now, not remembered; what the site can do is learnt anew, as after its upgrade."""
     site = await _site(core, req)
-    if site.enabled:
-        await core.sites.health.check(site.name)
+    if site.enabled and (await core.sites.health.check(site.name)).state == "up":
+        await core.discovery.refresh(site.name, timeout=LOOK)
     return Response.of({"health": health_view(core.sites.health.get(site.name))})
 
 

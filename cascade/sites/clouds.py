@@ -42,6 +42,8 @@ TYPES: Mapping[str, tuple[str, ...]] = {
 # openstacksdk says it about every entry, whether InfluxDB is used or not.
 warnings.filterwarnings("ignore", message="Support for InfluxDB")
 
+RELEARN = 30.0
+"""Seconds a catalogue is believed of a target that does not answer where it says: an upgrade may have moved the service."""
 REFUSED_FOR = 10.0
 """Seconds a refused login is not tried again: a wrong password must not lock the account out."""
 
@@ -73,6 +75,7 @@ class Clouds:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="login")
         self._tokens: TokenCache[str] = TokenCache(clock=clock)
         self._places: dict[str, Place] = {}
+        self._learnt: dict[str, float] = {}
         self._refused: dict[str, _Refusal] = {}
         self._config: tuple[int, OpenStackConfig] | None = None
         self._loading = threading.Lock()
@@ -93,6 +96,13 @@ class Clouds:
     def known_place(self, cloud: str) -> Place | None:
         """The same without waiting; None before the first login."""
         return self._places.get(cloud)
+
+    def doubt(self, cloud: str, target: str) -> None:
+        """Nothing answers at an endpoint: unless the catalogue was read just now, it is read again, beside whatever goes on."""
+        now = self._clock()
+        if now >= self._learnt.get(cloud, now) + RELEARN:
+            self._learnt[cloud] = now
+            self._tokens.renew(cloud, lambda: self._login(cloud, target))
 
     def refused(self, cloud: str, token: Token) -> None:
         """The target answered 401 to this token: the next ``token`` makes another one."""
@@ -128,7 +138,7 @@ class Clouds:
         except ksa_errors.ClientException as e:
             raise SiteUnreachable(target, f"login: {e}") from e
         self._refused.pop(cloud, None)
-        self._places[cloud] = place
+        self._places[cloud], self._learnt[cloud] = place, self._clock()
         return token
 
     def _refuse(self, cloud: str, target: str, error: str) -> SiteError:

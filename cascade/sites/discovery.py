@@ -28,7 +28,8 @@ log = structlog.get_logger(__name__)
 REFRESH = 300.0
 """Seconds between two looks at every target, jittered; a site coming up again is looked at then."""
 RELOAD = 15.0
-"""Seconds between two looks at the rows of sites: another process may have changed them."""
+"""Seconds between two looks at the rows of sites, since another process may have changed them, and at a site that did not
+tell everything when it was last asked."""
 DEFAULTS: Mapping[str, Window] = {"compute": ("2.1", "2.1"), "volume": ("3.0", "3.0"), "placement": ("1.0", "1.0")}
 """What is believed of a service nobody has asked yet."""
 _ENTRIES = {"compute": "v2.1", "volume": "v3", "placement": "v1"}
@@ -155,11 +156,15 @@ class Discovery:
             except TimeoutError:
                 pass
             self._due.clear()
-            again, self._again = self._again, set()
+            before = {s.name: s for s in self._sites.all()}
             try:
                 await self._sites.reload()
             except CascadeError as e:
                 log.warning("sites not read again", error=str(e))
+            # An operator touched the row, perhaps at another process: a site taken back after its upgrade is another one.
+            self._again |= {s.name for s in self._sites.all() if s.enabled and s != before.get(s.name)}
+            again = {t for t in self._again if t == HUB or self._sites.usable(t)}
+            self._again &= set(self._targets()) - again  # a site that is down is looked at when it is up again
             if loop.time() >= next_all:
                 next_all = loop.time() + REFRESH * random.uniform(0.8, 1.2)
                 again = set(self._targets())
@@ -179,16 +184,27 @@ class Discovery:
             async with asyncio.timeout(timeout):
                 facts = await self._ask(target)
         except (SiteError, NativeFault) as e:
-            log.warning("discovery failed", site=target, error=str(e))
+            self._failed(target, str(e))
             return
         except TimeoutError:
-            log.warning("discovery failed", site=target, error=f"no answer within {timeout:g} s")
+            self._failed(target, f"no answer within {timeout:g} s")
             return
-        if facts != self._facts.get(target):
+        self._again.discard(target)
+        if facts != (was := self._facts.get(target)):
+            offered = self.windows
             self._facts[target] = facts
             self._common.clear()
+            if was is not None and facts.windows != was.windows:
+                log.warning("microversions changed", site=target, now=facts.windows, before=was.windows)
+                if self.windows != offered:  # a site's owner may upgrade, or go back, at any time: users see it, operators must
+                    log.warning("microversions offered changed", because=target, now=self.windows, before=offered)
             with contextlib.suppress(Conflict):  # another gateway learnt the same at the same moment
                 await self._store.docs.put(f"discovery/{target}", msgspec.to_builtins(facts))
+
+    def _failed(self, target: str, error: str) -> None:
+        """Soon once more: Nova may be back, which makes a site count as up, while its Neutron still starts."""
+        log.warning("discovery failed", site=target, error=error)
+        self._again.add(target)
 
     async def _ask(self, target: str) -> Facts:
         await self._south.project_id(target, None)  # a login: what is asked below depends on its catalogue

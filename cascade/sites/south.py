@@ -14,7 +14,7 @@ import aiohttp
 import msgspec
 
 from cascade.model.caller import Caller
-from cascade.model.errors import BadReply, SiteTimeout, SiteUnreachable
+from cascade.model.errors import BadReply, SiteError, SiteTimeout, SiteUnreachable
 from cascade.model.reply import Reply
 from cascade.model.site import HUB
 from cascade.sites import versions
@@ -225,12 +225,16 @@ class South:
             await self._clouds.token(cloud, target)
         if service not in place.endpoints:
             return
-        reply = await self._transport.request(
-            target, service, "GET", service_root(place.endpoints[service]) + "/", headers={"accept": "application/json"},
-            tls=place.tls, timeout=self._limits.probe_deadline, probe=True,
-        )  # fmt: skip
-        if reply.status >= 500:
-            raise BadReply(target, f"{service}: its version document answers {reply.status}")
+        try:
+            reply = await self._transport.request(
+                target, service, "GET", service_root(place.endpoints[service]) + "/", headers={"accept": "application/json"},
+                tls=place.tls, timeout=self._limits.probe_deadline, probe=True,
+            )  # fmt: skip
+            if reply.status >= 500:
+                raise BadReply(target, f"{service}: its version document answers {reply.status}")
+        except SiteError:
+            self._clouds.doubt(cloud, target)
+            raise
 
     def forget(self, target: str) -> None:
         """Learn a target's endpoints and tokens anew: its row or its clouds.yaml entry was changed."""

@@ -100,6 +100,11 @@ class TokenCache(Generic[K]):
             self._flights.start(key, lambda: self._renew(key, kept.token, make))
         return kept.token
 
+    def renew(self, key: K, make: Callable[[], Awaitable[Token]]) -> None:
+        """Make a new token now, beside the requests that still use the old one; nothing where there is none."""
+        if (kept := self._kept.get(key)) is not None:
+            self._flights.start(key, lambda: self._renew(key, kept.token, make))
+
     def forget(self, key: K, token: Token | None = None) -> None:
         """Drop what is kept; only if it still is ``token``, where one is named: a fresh one is not refused yet."""
         kept = self._kept.get(key)

@@ -118,5 +118,5 @@ class World:
     async def _work(self, key: tuple[str, str]) -> None:
         raise SiteUnreachable("paris", f"compute: Cannot connect, for {key[1]}")
 
-    async def _refresh(self, name: str) -> None:
+    async def _refresh(self, name: str, timeout: float = 30.0) -> None:
         self.followed.append(f"discovery {name}")

@@ -106,6 +106,18 @@ async def test_a_disabled_site_is_not_probed(world: World) -> None:
     assert health["state"] == "off"
 
 
+async def test_health_asks_what_the_site_can_do_now(world: World) -> None:
+    """So that its operator sees the release he upgraded it to; one that is down is not asked."""
+    await world.ask("POST", "/sites", {"site": {"name": "paris"}})
+    world.followed.clear()
+    for state, asked in (("down", []), ("up", ["discovery paris"])):
+        for service in ("compute", "identity"):
+            breaker = world.sites.health._breaker("paris", service)
+            breaker._turn(state)
+        assert doc(await world.ask("GET", "/sites/paris/health"), ("/sites/{name}/health", "get"))["health"]["state"] == state
+        assert world.followed == asked
+
+
 async def test_enabling_asks_again(world: World) -> None:
     await world.ask("POST", "/sites", {"site": {"name": "paris", "enabled": False}})
     del world.south.clouds["paris"]
