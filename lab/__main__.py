@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 
-from lab import accounts, addons, cloud, gateway, infra, install, ovn, procs, status, wires
+from lab import accounts, addons, cloud, gateway, infra, install, ovn, procs, proof, status, wires
 from lab import demo as story
-from lab.data import CLOUDS, HUB, SITES, Cloud
+from lab import upgrade as upgrades
+from lab.data import CLOUDS, HUB, RELEASES, SITES, Cloud
 from lab.parity import command as parity
 from lab.paths import State, state
 from lab.report import LabError, console, say, step
@@ -135,6 +136,17 @@ def demo(place: State, args: argparse.Namespace) -> None:
     story.run(place)
 
 
+def upgrade(place: State, args: argparse.Namespace) -> None:
+    """Upgrade a site to another release, as its operator does, under load or not."""
+    site = SITES[args.name]
+    if args.back:
+        upgrades.back(place, site)
+    elif args.prove:
+        proof.run(place, site, args.to)
+    else:
+        upgrades.upgrade(place, site, args.to)
+
+
 COMMANDS: dict[str, Callable[[State, argparse.Namespace], None]] = {
     "up": up,
     "down": down,
@@ -149,6 +161,7 @@ COMMANDS: dict[str, Callable[[State, argparse.Namespace], None]] = {
     "mend": mend,
     "demo": demo,
     "env": env,
+    "upgrade": upgrade,
     "parity": parity.command,
 }
 GATEWAY = "cascade"
@@ -160,6 +173,7 @@ NAMES = {
     "thaw": [*CLOUDS],
     "cut": [*SITES],
     "mend": [*SITES],
+    "upgrade": [*SITES],
 }
 UNLOCKED = {"status", "logs", "env", "demo", "parity"}
 
@@ -195,6 +209,11 @@ def _parser() -> argparse.ArgumentParser:
         elif name in NAMES:
             names = NAMES[name]
             command.add_argument("name", choices=names, metavar="SITE", help=", ".join(names))
+            if name == "upgrade":
+                way = command.add_mutually_exclusive_group(required=True)
+                way.add_argument("--to", choices=sorted(RELEASES), metavar="RELEASE", help=", ".join(sorted(RELEASES)))
+                way.add_argument("--back", action="store_true", help="restore the databases and release from before")
+                command.add_argument("--prove", action="store_true", help="with tenants at work, and everything looked at")
         elif name == "logs":
             command.add_argument("name", nargs="?", metavar="SITE", help="a site, hub, infra or cascade")
             command.add_argument("process", nargs="?", metavar="PROCESS", help="as in status")

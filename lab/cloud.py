@@ -43,7 +43,9 @@ def _up(state: State, cloud: Cloud) -> None:
         return
     if cloud.identity is Identity.SHARED and not answers(HUB.port("keystone")):
         raise LabError(f"{cloud.name} uses the hub's Keystone, which does not answer; start the hub first")
-    install.release(state, cloud.release)
+    if to := unfinished(state, cloud):
+        raise LabError(f"{cloud.name} is half way to {to}: bin/lab upgrade {cloud.name} --to {to}, or --back")
+    install.release(state, state.release(cloud))
     config.write(state, cloud)
     migrate.databases(state, cloud)
     if not cloud.is_hub:
@@ -73,6 +75,12 @@ def bootstrapped(state: State, cloud: Cloud) -> bool:
     """Whether a cloud was brought up completely before."""
     stamp = state.cloud(cloud).var / "bootstrapped"
     return stamp.exists() and stamp.read_text() == BOOTSTRAP_VERSION
+
+
+def unfinished(state: State, cloud: Cloud) -> str | None:
+    """The release whose migrations were begun at a cloud and not finished: neither old nor new services may start."""
+    mark = state.cloud(cloud).upgrading_file
+    return mark.read_text() if mark.exists() else None
 
 
 def _settled(state: State, cloud: Cloud) -> None:

@@ -62,7 +62,7 @@ class Release:
     exclude_newer: str
     """Libraries published after this day are not considered. It replaces a constraints file."""
     eventlet: bool = False
-    """Nova's WSGI module monkey-patches with eventlet: it must get processes, not threads."""
+    """Nova still monkey-patches with eventlet, in its WSGI module or in daemons alone: its API gets processes, not threads."""
     slow_rpc_poll: bool = False
     """oslo.messaging 14.9 to 17.3 look for an RPC reply only twice a second (lp#2035113)."""
 
@@ -150,6 +150,22 @@ RELEASES = {
             exclude_newer="2026-11-23",
         ),
         Release(
+            # What 2025.1 is upgraded to: both are SLURP releases, so the step over 2025.2 is one the services support.
+            "2026.1",
+            (
+                "nova~=33.0",
+                "neutron~=28.0",
+                "keystone~=29.0",
+                "cinder~=28.0",
+                "glance~=32.0",
+                "openstack-placement~=15.0",
+                *_TOOLS,
+            ),
+            exclude_newer="2026-04-25",
+            eventlet=True,
+            slow_rpc_poll=True,
+        ),
+        Release(
             "2025.1",
             (
                 "nova~=31.0",
@@ -166,6 +182,14 @@ RELEASES = {
         ),
     )
 }
+
+
+def supported_step(old: str, new: str) -> bool:
+    """Whether the services support going from one release to the other at once: the next one, or from SLURP to SLURP."""
+    (year, half), (new_year, new_half) = (tuple(map(int, name.split("."))) for name in (old, new))
+    releases = 2 * (new_year - year) + new_half - half
+    return releases == 1 or (releases == 2 and half == 1)
+
 
 HUB = Cloud("hub", "2026.2", 20000, Identity.HUB, "fa:16:3e:c0:00:00", (10, 99))
 

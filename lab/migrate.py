@@ -51,12 +51,13 @@ def _service(state: State, cloud: Cloud, service: str) -> None:
 
 
 def _dump_file(state: State, cloud: Cloud, name: str) -> Path:
-    mark = (state.venv(cloud.release) / "lab-installed").read_text()[:12]
-    return state.schemas / f"{cloud.release}-{mark}" / f"{name}.sql"
+    release = state.release(cloud)
+    mark = (state.venv(release) / "lab-installed").read_text()[:12]
+    return state.schemas / f"{release}-{mark}" / f"{name}.sql"
 
 
 def _migrate(state: State, cloud: Cloud, service: str, dumps: dict[str, Path]) -> None:
-    programs = state.venv(cloud.release) / "bin"
+    programs = state.venv(state.release(cloud)) / "bin"
 
     def manage(program: str, *words: str) -> None:
         run([programs / program, *config.files(state, cloud, service), *words], env={"PYTHONWARNINGS": "ignore"})
@@ -115,7 +116,7 @@ def _bootstrap_keystone(state: State, cloud: Cloud) -> None:
     urls = [word for kind in kinds for word in (f"--bootstrap-{kind}-url", cloud.identity_url)]
     run(
         [
-            state.venv(cloud.release) / "bin" / "keystone-manage",
+            state.venv(state.release(cloud)) / "bin" / "keystone-manage",
             *config.files(state, cloud, "keystone"),
             "bootstrap",
             *("--bootstrap-password", PASSWORD, "--bootstrap-region-id", cloud.name),

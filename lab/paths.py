@@ -35,6 +35,16 @@ class Place:
         """What the services keep: images, volumes, keys, OVN databases."""
         return self.root / "var"
 
+    @property
+    def release_file(self) -> Path:
+        """Names the release a cloud was upgraded to."""
+        return self.root / "release"
+
+    @property
+    def upgrading_file(self) -> Path:
+        """Names the release to which the databases are being migrated."""
+        return self.root / "upgrading"
+
     def make(self) -> None:
         """Create the folders."""
         for folder in (self.etc, self.log, self.run, self.var):
@@ -75,6 +85,11 @@ class State:
     def cloud(self, cloud: Cloud) -> Place:
         """The folders of a cloud."""
         return Place(self.root / "clouds" / cloud.name)
+
+    def release(self, cloud: Cloud) -> str:
+        """The release a cloud runs: the one it was upgraded to, or else the one it begins with."""
+        mark = self.cloud(cloud).release_file
+        return mark.read_text().strip() if mark.exists() else cloud.release
 
     def venv(self, release: str | Release) -> Path:
         """The virtual environment of a release."""

@@ -47,7 +47,7 @@ def api(state: State, cloud: Cloud, service: str) -> Proc:
     """A service's API under uWSGI."""
     processes, per_process = threads(Context(state, cloud), service)
     procname = f"{cloud.name} {service}"
-    argv = [*uwsgi(state.venv(cloud.release), WSGI[service], cloud.port(service), procname, processes, per_process)]
+    argv = [*uwsgi(state.venv(state.release(cloud)), WSGI[service], cloud.port(service), procname, processes, per_process)]
     if service == "cinder":
         argv += ["--pyargv", "--config-file etc/cinder/cinder.conf"]
     place = state.cloud(cloud)
@@ -73,13 +73,13 @@ def uwsgi(venv: Path, module: str, port: int, name: str, processes: int, threads
 
 def _daemon(state: State, cloud: Cloud, program: str, files: list[str], name: str = "", env: dict[str, str] | None = None) -> Proc:
     name, place = name or program, state.cloud(cloud)
-    argv = (str(state.venv(cloud.release) / "bin" / program), *files, "--log-file", str(place.log / f"{name}.log"))
+    argv = (str(state.venv(state.release(cloud)) / "bin" / program), *files, "--log-file", str(place.log / f"{name}.log"))
     return Proc(name, place, argv, _environment(state, cloud) | (env or {}), grace=8)
 
 
 def _environment(state: State, cloud: Cloud) -> dict[str, str]:
     return {
-        "PATH": f"{state.venv(cloud.release) / 'bin'}:{SYSTEM_PATH}",
+        "PATH": f"{state.venv(state.release(cloud)) / 'bin'}:{SYSTEM_PATH}",
         "PYTHONWARNINGS": "ignore",
         "MALLOC_ARENA_MAX": "2",  # glibc's arenas cost more memory than they save time here
     }

@@ -43,7 +43,8 @@ def show(place: State, args: argparse.Namespace) -> None:
             mib = found.memory / 2**20
             table.add_row(name, proc.name, str(pid), condition, str(found.processes), f"{mib:.0f}", f"{found.cpu:.0f}")
             memory, cpu = memory + mib, cpu + found.cpu
-        table.add_row(f"[bold]{name}[/]", "[bold]all[/]", "", "", "", f"[bold]{memory:.0f}[/]", f"[bold]{cpu:.0f}[/]")
+        every = f"all, release {place.release(CLOUDS[name])}" if name in CLOUDS else "all"
+        table.add_row(f"[bold]{name}[/]", f"[bold]{every}[/]", "", "", "", f"[bold]{memory:.0f}[/]", f"[bold]{cpu:.0f}[/]")
         total += memory
     console.print(table)
     say("packets: carried" if wires.real(place) else "packets: none (ports become ACTIVE, nothing is carried between them)")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.data import PASSWORD, RELEASES, Cloud, Identity
+from lab.data import PASSWORD, RELEASES, Cloud, Identity, Release
 from lab.paths import Place, State
 
 Section = Mapping[str, object]
@@ -38,7 +38,12 @@ class Context:
     @property
     def venv(self) -> Path:
         """The cloud's virtual environment."""
-        return self.state.venv(self.cloud.release)
+        return self.state.venv(self.release)
+
+    @property
+    def release(self) -> Release:
+        """The release the cloud runs."""
+        return RELEASES[self.state.release(self.cloud)]
 
     @property
     def region(self) -> str:
@@ -96,7 +101,7 @@ class Context:
             "oslo_messaging_notifications": {"driver": "noop"},
         }
         if not self.cloud.is_hub:
-            eventlet = RELEASES[self.cloud.release].eventlet
+            eventlet = self.release.eventlet
             ini["oslo_messaging_rabbit"] = {"heartbeat_in_pthread": not eventlet, "rabbit_quorum_queue": False}
         return ini
 

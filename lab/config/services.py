@@ -1,7 +1,6 @@
 """Keystone, Placement, Glance and Cinder."""
 
 from lab.config.ini import Context, Ini
-from lab.data import RELEASES
 
 
 def keystone(context: Context) -> dict[str, Ini]:
@@ -115,6 +114,6 @@ def cinder(context: Context) -> dict[str, Ini]:
 
 def threads(context: Context, service: str) -> tuple[int, int]:
     """Processes and threads of an API under uWSGI."""
-    if service == "nova" and RELEASES[context.cloud.release].eventlet:
+    if service == "nova" and context.release.eventlet:
         return 3, 1
     return 1, 6

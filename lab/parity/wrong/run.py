@@ -57,7 +57,7 @@ def command(place: State, args: argparse.Namespace) -> None:
 
 def chosen_cases(place: State, direct: Stage, service: str, seed: str, count: int) -> list[Case]:
     """The cases of one service."""
-    known = schemas(place, service, SITES[direct.name].release) | (image_schema(direct) if service == "image" else {})
+    known = schemas(place, service, place.release(SITES[direct.name])) | (image_schema(direct) if service == "image" else {})
     try:
         return choose(SEEDS[service], known, seed=f"{seed}/{service}", count=count)
     except KeyError as error:

@@ -1,0 +1,159 @@
+"""A site's upgrade proven: tenants work elsewhere all the while, and find what they have at the site as they left it."""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+from lab import upgrade
+from lab.data import SITES, Identity
+from lab.data import Cloud as Site
+from lab.load import MODERN, Load
+from lab.paths import State
+from lab.raw import Answer, Cloud
+from lab.report import LabError, say, step
+
+QUIET = 30.0
+"""Seconds of load before and after, to compare with."""
+
+
+def run(state: State, site: Site, to: str) -> None:
+    """Upgrade a site under load. Raises LabError for the first thing that is not as it should be."""
+    elsewhere = next(s.name for s in SITES.values() if s.name != site.name and s.identity is Identity.MAPPED)
+
+    def account() -> Cloud:
+        return Cloud.load(state.clouds_file)["cascade"].login()
+
+    tenant, undo = account(), ExitStack()
+    old, before = state.release(site), _window(tenant)
+    stage = _stage(tenant, undo, elsewhere, site.name)  # where anything fails it stays, to be looked at
+    load = Load(account, elsewhere, site.name, stage=stage)
+    load.start()
+    try:
+        with step(f"tenants work in {elsewhere}"):
+            time.sleep(QUIET)
+        load.phase("during")
+        upgrade.upgrade(state, site, to)
+        load.phase("after")
+        with step(f"tenants work in {elsewhere}"):
+            time.sleep(QUIET)
+    finally:
+        load.stop()
+        load.tell()
+    _judge(load, site.name)
+    _still_used(tenant, undo, stage, site.name)
+    row = upgrade.known(site)
+    say(f"     release shown: {old} -> {row['release']}; compute offered: {before} -> {_window(tenant)}")
+    _expect(to in (row["release"] or "").split(", "), f"Cascade takes {site.name} for {row['release']}")
+    with step("everything deleted"):
+        undo.close()
+
+
+def _judge(load: Load, away: str) -> None:
+    """What tenants saw: nothing failed, and the site that was away was said to be."""
+    _expect(not load.failures(), f"{len(load.failures())} requests failed")
+    unknown, closed = load.away(lambda status, _: status == "UNKNOWN"), load.away(lambda _, available: not available)
+    say(f"     {away}'s server was listed as UNKNOWN for {unknown:.0f} s, its zone was not available for {closed:.0f} s")
+    _expect(unknown > 0 and closed > 0, f"nobody noticed that {away} was away: this proves nothing")
+    _, status, available = load.states[-1]
+    _expect(status == "ACTIVE" and available, f"at the end {away}'s server is {status}, its zone available: {available}")
+
+
+def _stage(tenant: Cloud, undo: ExitStack, here: str, there: str) -> dict[str, str]:
+    """An image, a network, a server at each of both sites, and at ``there`` a volume in it."""
+    with step(f"a network, servers in {here} and {there}, a volume in {there}"):
+        image = _made(tenant, "image", "/v2/images", {"name": "upgrade", "disk_format": "raw", "container_format": "bare"})
+        undo.callback(tenant, "image", "DELETE", f"/v2/images/{image}")
+        tenant("image", "PUT", f"/v2/images/{image}/file", b"x" * 4096, headers={"Content-Type": "application/octet-stream"})
+        network = _made(tenant, "network", "/v2.0/networks", {"network": {"name": "upgrade"}})
+        undo.callback(tenant, "network", "DELETE", f"/v2.0/networks/{network}")
+        subnet = {"subnet": {"network_id": network, "name": "upgrade", "ip_version": 4, "cidr": "10.66.0.0/24"}}
+        _made(tenant, "network", "/v2.0/subnets", subnet)
+        stage = {"image": image, "network": network}
+        for zone in (here, there):
+            stage[zone] = boot(tenant, undo, stage, zone)
+        stage["volume"] = _made(
+            tenant, "volume", "/volumes", {"volume": {"name": "upgrade", "size": 1, "availability_zone": there}}
+        )
+        undo.callback(_gone, tenant, "volume", f"/volumes/{stage['volume']}")
+        _state(tenant, "volume", f"/volumes/{stage['volume']}", "available")
+        _made(tenant, "compute", f"/servers/{stage[there]}/os-volume_attachments",
+              {"volumeAttachment": {"volumeId": stage["volume"]}})  # fmt: skip
+        undo.callback(_detached, tenant, stage[there], stage["volume"])
+        _state(tenant, "volume", f"/volumes/{stage['volume']}", "in-use")
+    return stage
+
+
+def boot(tenant: Cloud, undo: ExitStack, stage: dict[str, str], zone: str) -> str:
+    """A server, ACTIVE; its id."""
+    body = {"server": {"name": f"upgrade-{zone}", "flavorRef": "42", "imageRef": stage["image"], "availability_zone": zone,
+                       "networks": [{"uuid": stage["network"]}]}}  # fmt: skip
+    server = _made(tenant, "compute", "/servers", body, version=MODERN)
+    undo.callback(_gone, tenant, "compute", f"/servers/{server}")
+    _state(tenant, "compute", f"/servers/{server}", "ACTIVE")
+    return server
+
+
+def _still_used(tenant: Cloud, undo: ExitStack, stage: dict[str, str], zone: str) -> None:
+    """What stood at the site is as it was, does what it is told, and there is room for more."""
+    server = f"/servers/{stage[zone]}"
+    with step(f"{zone}: the server of before is ACTIVE, its volume in it, its address kept"):
+        doc = tenant("compute", "GET", server, version=MODERN).json()["server"]
+        attached = [row["id"] for row in doc["os-extended-volumes:volumes_attached"]]
+        _expect(doc["status"] == "ACTIVE" and attached == [stage["volume"]], f"{doc['status']}, volumes {attached}")
+        _expect(doc["OS-EXT-AZ:availability_zone"] == zone and bool(doc["addresses"].get("upgrade")), f"{doc['addresses']}")
+    for word, wanted in (("os-stop", "SHUTOFF"), ("os-start", "ACTIVE")):
+        with step(f"{zone}: {word} makes it {wanted}"):
+            _expect(tenant("compute", "POST", f"{server}/action", {word: None}).status == 202, word)
+            _state(tenant, "compute", server, wanted)
+    with step(f"{zone}: a snapshot of it, and a server made of that"):
+        got = tenant("compute", "POST", f"{server}/action", {"createImage": {"name": "upgrade-snapshot"}}, version=MODERN)
+        _expect(got.status == 202, f"createImage: {got.status} {got.body[:200]!r}")
+        image = got.json()["image_id"]
+        undo.callback(tenant, "image", "DELETE", f"/v2/images/{image}")
+        tenant.until("image", f"/v2/images/{image}", lambda answer: answer.json()["status"] == "active")
+        boot(tenant, undo, stage | {"image": image}, zone)
+    with step(f"{zone}: a new volume is available"):
+        volume = _made(tenant, "volume", "/volumes", {"volume": {"name": "upgrade-new", "size": 1, "availability_zone": zone}})
+        undo.callback(_gone, tenant, "volume", f"/volumes/{volume}")
+        _state(tenant, "volume", f"/volumes/{volume}", "available")
+
+
+def _window(tenant: Cloud) -> str:
+    doc: Any = tenant("compute", "GET", "/").json()["version"]
+    return f"{doc['min_version']}-{doc['version']}"
+
+
+def _made(tenant: Cloud, service: str, path: str, body: dict[str, Any], **more: Any) -> str:
+    """POST something; its id."""
+    got = tenant(service, "POST", path, body, **more)
+    _expect(got.status in (200, 201, 202), f"{service} POST {path}: {got.status} {got.body[:300]!r}")
+    doc = got.json()
+    return str(doc["id"] if "id" in doc else next(iter(doc.values()))["id"])
+
+
+def _state(tenant: Cloud, service: str, path: str, wanted: str) -> None:
+    key = "server" if service == "compute" else "volume"
+    _wait(tenant, service, path, lambda answer: answer.json()[key]["status"] == wanted)
+
+
+def _gone(tenant: Cloud, service: str, path: str) -> None:
+    tenant(service, "DELETE", path)
+    _wait(tenant, service, path, lambda answer: answer.status == 404)
+
+
+def _detached(tenant: Cloud, server: str, volume: str) -> None:
+    tenant("compute", "DELETE", f"/servers/{server}/os-volume_attachments/{volume}")
+    _state(tenant, "volume", f"/volumes/{volume}", "available")
+
+
+def _wait(tenant: Cloud, service: str, path: str, done: Callable[[Answer], bool]) -> None:
+    try:
+        tenant.until(service, path, done, seconds=120)
+    except AssertionError as error:
+        raise LabError(f"{path}: {error}") from error
+
+
+def _expect(true: bool, otherwise: str) -> None:
+    if not true:
+        raise LabError(otherwise)
