@@ -1,13 +1,17 @@
 """A site's upgrade proven: tenants work elsewhere all the while, and find what they have at the site as they left it."""
 
+import re
+import signal
+import subprocess
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-from lab import upgrade
+from lab import upgrade, wires
 from lab.data import SITES, Identity
 from lab.data import Cloud as Site
+from lab.endpoints import endpoint
 from lab.load import MODERN, Load
 from lab.paths import State
 from lab.raw import Answer, Cloud
@@ -15,6 +19,8 @@ from lab.report import LabError, say, step
 
 QUIET = 30.0
 """Seconds of load before and after, to compare with."""
+LOST = 2
+"""Pings of minutes that may be lost: the machine is small and busy."""
 
 
 def run(state: State, site: Site, to: str) -> None:
@@ -29,6 +35,7 @@ def run(state: State, site: Site, to: str) -> None:
     stage = _stage(tenant, undo, elsewhere, site.name)  # where anything fails it stays, to be looked at
     load = Load(account, elsewhere, site.name, stage=stage)
     load.start()
+    packets = _packets(state, undo, stage, elsewhere, site.name)
     try:
         with step(f"tenants work in {elsewhere}"):
             time.sleep(QUIET)
@@ -41,6 +48,8 @@ def run(state: State, site: Site, to: str) -> None:
         load.stop()
         load.tell()
     _judge(load, site.name)
+    if packets:
+        packets()
     _still_used(tenant, undo, stage, site.name)
     row = upgrade.known(site)
     say(f"     release shown: {old} -> {row['release']}; compute offered: {before} -> {_window(tenant)}")
@@ -92,6 +101,39 @@ def boot(tenant: Cloud, undo: ExitStack, stage: dict[str, str], zone: str) -> st
     undo.callback(_gone, tenant, "compute", f"/servers/{server}")
     _state(tenant, "compute", f"/servers/{server}", "ACTIVE")
     return server
+
+
+def _packets(state: State, undo: ExitStack, stage: dict[str, str], here: str, there: str) -> Callable[[], None] | None:
+    """A ping a second from the server ``here`` to the one ``there``; what ends it says what came back. None: no wires here."""
+    if not wires.real(state):
+        return None
+    clouds = Cloud.load(state.clouds_file)
+    ends = {}
+    for site in (here, there):
+        (port,) = clouds[f"{site}-admin"]("network", "GET", "/v2.0/ports", device_id=stage[site]).json()["ports"]
+        address = port["fixed_ips"][0]["ip_address"]
+        end = endpoint(site, port)
+        undo.callback(end.unplug)
+        end.static(f"{address}/24")
+        ends[site] = (end, address)
+    (end, _), (_, address) = ends[here], ends[there]
+    with step(f"the guest in {here} reaches the one in {there}"):
+        _expect(end.ping(address) is not None, f"{address} does not answer")
+    words = wires.inside(end.namespace, ("ping", "-n", "-q", "-i", "1", address))
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+
+    def over() -> None:
+        process.send_signal(signal.SIGINT)
+        said = process.communicate()[0]
+        found = re.search(r"(\d+) packets transmitted, (\d+) received", said)
+        _expect(found is not None, said)
+        assert found is not None
+        sent, received = int(found[1]), int(found[2])
+        say(f"     of {sent} pings from the guest in {here} to the one in {there} {sent - received} were lost")
+        _expect(sent - received <= LOST, f"{sent - received} pings were lost")
+
+    undo.callback(process.kill)
+    return over
 
 
 def _still_used(tenant: Cloud, undo: ExitStack, stage: dict[str, str], zone: str) -> None:
