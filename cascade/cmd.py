@@ -122,7 +122,7 @@ async def serve(conf: Conf) -> int:
     recorder.on_dropped = telemetry.TRACES_DROPPED.inc
     core.watch.recorder = recorder
     exporter = otlp.Exporter(conf.otlp_endpoint) if conf.otlp_endpoint else None
-    tokens = Tokens(core.south, ttl=conf.token_cache_time)
+    tokens = Tokens(core.south, ttl=conf.token_cache_time, waiting=conf.requests.waiting, each=conf.requests.waiting_per_project)
     gateway = Gateway(core, tokens, TABLES, HANDLERS, recorder=recorder, exporter=exporter)
     gateway.extra = _extra(core, gateway)
     runner = web.ServerRunner(gateway.server(), handle_signals=False, shutdown_timeout=10.0)
@@ -204,6 +204,7 @@ def _extra(core: Core, gateway: Gateway) -> dict[str, Callable[[web.BaseRequest]
 
     async def metrics(_: web.BaseRequest) -> web.StreamResponse:
         await observe(core)
+        gateway.admission.observe()
         body, kind = telemetry.render()
         return web.Response(body=body, headers={"Content-Type": kind})
 

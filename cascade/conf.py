@@ -40,6 +40,22 @@ DATABASE: list[cfg.Opt] = [
     cfg.StrOpt("connection", default="sqlite+aiosqlite:///cascade.db", secret=True,
                help="SQLAlchemy asyncio URL: sqlite+aiosqlite, postgresql+asyncpg or mysql+aiomysql."),
 ]  # fmt: skip
+REQUESTS: list[cfg.Opt] = [
+    cfg.IntOpt("in_work", default=256, min=1,
+               help="Requests one process works on at once. Further ones wait; of those that wait, one of the project with the "
+                    "fewest in work comes next."),
+    cfg.IntOpt("waiting", default=5000, min=0,
+               help="Requests that wait in one process. When so many do, a newcomer of a project with fewer takes the place of the "
+                    "last one of the project with the most; else he is refused with 503."),
+    cfg.IntOpt("waiting_per_project", default=1000, min=0,
+               help="Requests of one project that wait in one process; further ones are refused with 429. What bears no valid "
+                    "token is counted by its client's address."),
+    cfg.FloatOpt("patience", default=60.0, min=1.0,
+                 help="Seconds a request waits; one that would have to wait for longer is refused with 503 at once."),
+    cfg.IntOpt("streams", default=24, min=1,
+               help="Uploads and downloads of images one process passes on at once; further ones wait as requests do. Fewer than "
+                    "the 32 streams it has to the hub, the rest of which are for the copies of images to sites."),
+]  # fmt: skip
 HUB: list[cfg.Opt] = [cfg.StrOpt("cloud", default="hub", help="Entry of clouds.yaml with the service account at the hub.")]
 SITES: list[cfg.Opt] = [
     cfg.StrOpt("clouds_file", default="/etc/cascade/clouds.yaml", help="clouds.yaml with the hub's and the sites' accounts."),
@@ -59,7 +75,7 @@ SECRETS: list[cfg.Opt] = [
                help="32 or more random bytes. Passwords of shadow users are derived from it and stored nowhere."),
 ]  # fmt: skip
 GROUPS: dict[str | None, list[cfg.Opt]] = {
-    None: DEFAULT, "database": DATABASE, "hub": HUB, "sites": SITES, "secrets": SECRETS,
+    None: DEFAULT, "requests": REQUESTS, "database": DATABASE, "hub": HUB, "sites": SITES, "secrets": SECRETS,
 }  # fmt: skip
 
 Conf = Any

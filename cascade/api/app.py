@@ -1,7 +1,8 @@
 """The front door: aiohttp in, one pipeline, faults in each service's own shape out.
 
 Order of the pipeline, and why: sanitise first (nothing below ever sees an unclean path or header), then discovery
-(needs no token), then the token, then the microversion, then the table row. Whatever no row names goes to the hub.
+(needs no token), then the token, then a place (its project's share), and only then the body; then the microversion, then the
+table row. Whatever no row names goes to the hub.
 """
 
 from __future__ import annotations
@@ -10,15 +11,16 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-import aiohttp
 import structlog
 from aiohttp import http_exceptions, web
 
 from cascade import telemetry, tracing
 from cascade.api import admin, versions
 from cascade.api import identity as identity_api
+from cascade.api.admission import Admission, door, line
+from cascade.api.arriving import AHEAD, chunks, read
 from cascade.api.core import Core
 from cascade.api.forward import to_hub
 from cascade.api.links import north_links
@@ -31,7 +33,7 @@ from cascade.model.caller import Caller
 from cascade.model.errors import WEBOB, CascadeError, Fault, NativeFault, SiteBusy, SiteError, SiteTimeout, StoreError, fault_body
 from cascade.model.site import HUB
 from cascade.model.table import Row, find
-from cascade.model.trace import new_request_id, request_id
+from cascade.model.trace import new_request_id, request_id, tenant
 from cascade.tables import passed as passed_table
 
 log = structlog.get_logger(__name__)
@@ -80,6 +82,7 @@ class Gateway:
     ) -> None:
         self.core, self.tokens, self.tables, self.handlers, self.extra = core, tokens, tables, handlers, extra or {}
         self.admin = admin.Admin(Policy(core.conf))
+        self.admission = Admission(core.conf)
         self.recorder = recorder or tracing.Recorder(_nowhere, StoreError, on=False)
         self.exporter = exporter
         self.draining = False
@@ -89,7 +92,7 @@ class Gateway:
         """aiohttp's server below its router, which has nothing to do here. The size limits of bodies are ours, per kind of body."""
         front = logging.getLogger("cascade.front")
         front.addFilter(_worth_logging)
-        return web.Server(self.serve, auto_decompress=False, logger=front, access_log=None)
+        return web.Server(self.serve, auto_decompress=False, logger=front, access_log=None, read_bufsize=AHEAD)
 
     async def serve(self, http: web.BaseRequest) -> web.StreamResponse:
         """One request, start to end; the one place that must contain every fault."""
@@ -104,6 +107,7 @@ class Gateway:
         span = self._span(http, rid)
         tracing.current.set(span)
         telemetry.begin()
+        tenant.set(line(NOBODY, http.remote))
         try:
             path = http.raw_path.partition("?")[0]
             for prefix, serve in self.extra.items():
@@ -188,6 +192,20 @@ class Gateway:
         if service != "cascade" and versions.is_discovery(service, http.method, path):
             return await versions.discovery(self.core, service, path, headers, token)
         req = Request(service=service, method=http.method, path=path, params=params, headers=headers, caller=NOBODY, request_id=rid)
+        try:
+            req.caller = await self.tokens.validate(token)
+        except Invalid:
+            pass  # said below, in the service's own words
+        except SiteError:
+            if service != "identity" and service not in passed_table.BODIES:  # which judge tokens themselves
+                raise
+        return await self.admission.served(
+            door(service, path), line(req.caller, http.remote), lambda: http.transport is None,
+            lambda: self._admitted(http, req, raw, token),
+        )  # fmt: skip
+
+    async def _admitted(self, http: web.BaseRequest, req: Request, raw: Mapping[str, str], token: str | None) -> Response:
+        service, path, headers = req.service, req.path, req.headers
         streamed = (
             service == "image"
             and path.endswith(("/file", "/stage"))
@@ -195,10 +213,10 @@ class Gateway:
             and http.can_read_body
         )
         if streamed:
-            req.stream = _chunks(http)
+            req.stream = chunks(http)
         else:
             limit = passed_table.BODIES.get(service, self.core.conf.max_json_body)
-            req.body = await _read(http, limit, self.core.conf.call_deadline)
+            req.body = await read(http, limit, self.core.conf.call_deadline)
         if service in passed_table.BODIES:
             return await passed(self.core, req, token)
         if service == "identity":
@@ -211,9 +229,7 @@ class Gateway:
         core = self.core
         if req.service == "cascade":
             return await self._administer(req, token)
-        try:
-            req.caller = await self.tokens.validate(token)
-        except Invalid:
+        if not req.caller.user_id:
             # The hub's own service says it, with its own headers; body and query are not its business then.
             return await self._unauthenticated(req, token)
         if (span := tracing.current.get()) is not None:
@@ -243,10 +259,8 @@ class Gateway:
 
     async def _administer(self, req: Request, token: str | None) -> Response:
         """Our own API is nobody else's to judge."""
-        try:
-            req.caller = await self.tokens.validate(token)
-        except Invalid as e:
-            raise self._unknown(e.message) from e
+        if not req.caller.user_id:
+            raise self._unknown()
         if not allowed(req.caller.access_rules, req.service, req.method, req.path):
             raise Fault(401, "The request you have made requires authentication.")
         if not req.path.startswith("/v1/"):
@@ -271,10 +285,12 @@ class Gateway:
             return from_hub(self.core, reply)
         raise Fault(401, "The request you have made requires authentication.")
 
-    def _unknown(self, message: str = "The request you have made requires authentication.") -> Fault:
+    def _unknown(self) -> Fault:
         """The 401 of what no service at the hub can say."""
         uri = f"{self.core.conf.public_url.rstrip('/')}/identity"
-        return Fault(401, message, headers={"WWW-Authenticate": f'Keystone uri="{uri}"'})
+        return Fault(
+            401, "The request you have made requires authentication.", headers={"WWW-Authenticate": f'Keystone uri="{uri}"'}
+        )
 
     async def _send(self, http: web.BaseRequest, rid: str, service: str, answer: Response) -> web.StreamResponse:
         headers = {**answer.headers, "X-Openstack-Request-Id": rid}
@@ -342,31 +358,6 @@ def _below_version(req: Request) -> str:
 def _worth_logging(record: logging.LogRecord) -> bool:
     """What is not HTTP has been answered with 400, and is no news."""
     return not (record.exc_info and isinstance(record.exc_info[1], http_exceptions.HttpProcessingError))
-
-
-async def _read(http: web.BaseRequest, limit: int, seconds: float) -> bytes:
-    """The whole body within ``limit`` bytes and ``seconds``. Raises Fault 413 without reading the rest, 408, 400."""
-    if http.content_length is not None and http.content_length > limit:
-        raise Fault(413, "Request is too large.", kind=WEBOB)
-    out = bytearray()
-    try:
-        async with asyncio.timeout(seconds):
-            async for chunk in _chunks(http):
-                out += chunk
-                if len(out) > limit:
-                    raise Fault(413, "Request is too large.", kind=WEBOB)
-    except TimeoutError:
-        raise Fault(408, "The request did not arrive in time.", kind=WEBOB, headers={"Connection": "close"}) from None
-    return bytes(out)
-
-
-async def _chunks(http: web.BaseRequest) -> AsyncIterator[bytes]:
-    """The body as it comes. Raises Fault 400 for one that is framed wrongly, ConnectionError where it breaks off."""
-    try:
-        async for chunk in http.content.iter_chunked(65536):
-            yield chunk
-    except (http_exceptions.HttpProcessingError, aiohttp.ClientPayloadError, web.RequestPayloadError) as e:
-        raise Fault(400, "The request body is not framed as its header says.", kind=WEBOB) from e
 
 
 def _native_headers(e: NativeFault, rid: str) -> dict[str, str]:

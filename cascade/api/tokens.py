@@ -10,14 +10,16 @@ import asyncio
 import hashlib
 import re
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from cascade.api.admission import Door, later
 from cascade.model.caller import Caller
 from cascade.model.errors import BadReply, Fault
 from cascade.sites.south import South
+from cascade.sites.turns import Reason
 
 _SERVICE_TYPES = {
     "compute": ("compute",), "volume": ("block-storage", "volumev3", "volume", "block-store"), "network": ("network",),
@@ -33,16 +35,21 @@ class Invalid(Fault):
 
 
 class Tokens:
-    """Validation with a bounded cache; single-flight per token."""
+    """Validation with a bounded cache; single-flight per token. ``waiting``: so many tokens may be asked about at once;
+    ``each``: so many requests may wait for the answer about one."""
 
-    def __init__(self, south: South, *, ttl: float, clock: Callable[[], float] = time.time, size: int = 20_000) -> None:
-        self._south, self._ttl, self._clock, self._size = south, ttl, clock, size
+    def __init__(
+        self, south: South, *, ttl: float, clock: Callable[[], float] = time.time, size: int = 20_000, waiting: int = 5000,
+        each: int = 1000,
+    ) -> None:  # fmt: skip
+        self._south, self._ttl, self._clock, self._size, self._most, self._each = south, ttl, clock, size, waiting, each
         self._known: OrderedDict[str, tuple[float, Caller | None]] = OrderedDict()
-        self._asking: dict[str, asyncio.Future[Caller | None]] = {}
+        self._asking: dict[str, asyncio.Task[Caller | None]] = {}
+        self._waiting: Counter[str] = Counter()
         self._generation = 0
 
     async def validate(self, token: str | None) -> Caller:
-        """The caller behind a token. Raises Invalid; SiteError when Keystone does not answer."""
+        """The caller behind a token. Raises Invalid; SiteError when Keystone does not answer; Fault 429, 503 when too many wait."""
         if not token or len(token) > 8192 or not token.isascii():
             raise Invalid
         key = hashlib.sha256(token.encode()).hexdigest()
@@ -65,20 +72,26 @@ class Tokens:
             self._known.pop(hashlib.sha256(token.encode()).hexdigest(), None)
 
     async def _ask_once(self, key: str, token: str) -> Caller | None:
-        waiting = self._asking.get(key)
-        if waiting is not None:
-            return await asyncio.shield(waiting)
-        future: asyncio.Future[Caller | None] = asyncio.get_running_loop().create_future()
-        self._asking[key] = future
+        task = self._asking.get(key)
+        if task is not None and self._waiting[key] >= self._each:
+            raise later(Door.REQUESTS, Reason.LINE, 1.0)
+        if task is None:
+            if len(self._asking) >= self._most:
+                raise later(Door.REQUESTS, Reason.ALL, 1.0)
+            task = self._asking[key] = asyncio.create_task(self._learn(key, token), name="token")
+            task.add_done_callback(_seen)
+        self._waiting[key] += 1
+        try:
+            return await asyncio.shield(task)  # who leaves takes nobody's answer along, not even the first
+        finally:
+            self._waiting[key] -= 1
+            if not self._waiting[key]:
+                del self._waiting[key]
+
+    async def _learn(self, key: str, token: str) -> Caller | None:
         generation = self._generation
         try:
             caller = await self._ask(token)
-        except BaseException as e:
-            future.set_exception(e)
-            future.exception()  # followers see it; without followers nobody has to
-            raise
-        else:
-            future.set_result(caller)
         finally:
             del self._asking[key]
         if generation == self._generation:
@@ -99,6 +112,12 @@ class Tokens:
         if not reply.ok:
             raise BadReply("hub", f"token validation answered {reply.status}")
         return caller_of(token, reply.json()["token"])
+
+
+def _seen(task: asyncio.Task[Caller | None]) -> None:
+    """An error is for those who wait; where all have left, nobody has to see it."""
+    if not task.cancelled():
+        task.exception()
 
 
 def caller_of(token: str, doc: Mapping[str, Any]) -> Caller:

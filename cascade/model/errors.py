@@ -123,7 +123,14 @@ _COMPUTE_KINDS = {
     501: "notImplemented",
     503: "serviceUnavailable",
 }
-_NEUTRON_KINDS = {400: "BadRequest", 403: "PolicyNotAuthorized", 404: "NotFound", 409: "Conflict", 503: "ServiceUnavailable"}
+_NEUTRON_KINDS = {
+    400: "BadRequest",
+    403: "PolicyNotAuthorized",
+    404: "NotFound",
+    409: "Conflict",
+    429: "HTTPTooManyRequests",
+    503: "ServiceUnavailable",
+}
 _TITLES = {
     400: "Bad Request",
     401: "Unauthorized",
@@ -134,6 +141,7 @@ _TITLES = {
     409: "Conflict",
     413: "Request Entity Too Large",
     415: "Unsupported Media Type",
+    429: "Too Many Requests",
     500: "Internal Server Error",
     502: "Bad Gateway",
     503: "Service Unavailable",
@@ -159,7 +167,8 @@ def fault_body(service: str, fault: Fault, *, accept: str = "") -> tuple[bytes, 
         doc = {"message": f"{fault.message}<br /><br />\n\n\n", "code": f"{fault.status} {title}", "title": title}
     elif service in ("compute", "volume"):
         kind = fault.kind or _COMPUTE_KINDS.get(fault.status, "computeFault")
-        doc = {kind: {"code": fault.status, "message": fault.message}}
+        after = {"retryAfter": fault.headers["Retry-After"]} if kind == "overLimit" and "Retry-After" in fault.headers else {}
+        doc = {kind: {"code": fault.status, "message": fault.message, **after}}
     elif service == "placement" and fault.status != 401:
         said = {"status": fault.status, "title": _TITLES.get(fault.status, "Error"), "detail": fault.message}
         doc = {"errors": [{**said, "code": "placement.undefined_code", "request_id": request_id.get()}]}
