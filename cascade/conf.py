@@ -50,7 +50,7 @@ REQUESTS: list[cfg.Opt] = [
     cfg.IntOpt("waiting_per_project", default=1000, min=0,
                help="Requests of one project that wait in one process; further ones are refused with 429. What bears no valid "
                     "token is counted by its client's address."),
-    cfg.FloatOpt("patience", default=60.0, min=1.0,
+    cfg.FloatOpt("patience", default=120.0, min=1.0,
                  help="Seconds a request waits; one that would have to wait for longer is refused with 503 at once."),
     cfg.IntOpt("streams", default=24, min=1,
                help="Uploads and downloads of images one process passes on at once; further ones wait as requests do. Fewer than "
