@@ -23,7 +23,7 @@ class Limits:
     """Calls in flight per target; further ones wait within their own deadline, projects in turn."""
     waiting: int = 4096
     """Calls that wait for one target: more than requests in work can make."""
-    patience: float = 10.0
+    patience: float = 20.0
     """A request whose first call to a target would wait for longer than this is refused at once. One that was let in is not."""
     streams: int = 32
     """Image streams in flight per target, those of north clients included; each holds less than a megabyte."""

@@ -16,8 +16,8 @@ from enum import StrEnum
 
 from cascade.model.errors import CascadeError
 
-_WEIGHT = 0.05
-"""Of the newest stay in the average."""
+_WEIGHT = 0.02
+"""Of the newest stay in the average: a moment's standstill of 32 that are inside at once is not how long a stay takes."""
 
 
 class Reason(StrEnum):
