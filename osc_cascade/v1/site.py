@@ -35,7 +35,7 @@ def _settings(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--option", dest="options", metavar="<key>=<value>", action=parseractions.KeyValueAction, default={},
-        help="wan_physnet, external_network, default_zone, domain (repeat; an empty value takes it out)",
+        help="wan_physnet, external_network, interconnect, default_zone, console_hosts, domain (repeat; empty takes it out)",
     )  # fmt: skip
     parser.add_argument(
         "--allow-lower-window", action="store_true", help="Consent to a smaller range of microversions for the whole cloud"
