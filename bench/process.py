@@ -80,7 +80,7 @@ class Process:
                 self.child.kill()
                 self.child.wait()
 
-    def listens(self, port: int, many: int = 1, seconds: float = 60) -> None:
+    def listens(self, port: int, many: int = 1, seconds: float = 180) -> None:
         """Wait until so many, this one among them, share the port. Raises LabError, also at once where it has ended."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
