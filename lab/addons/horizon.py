@@ -16,8 +16,6 @@ from lab.services import uwsgi
 from lab.shell import run
 
 RELEASE = Release("horizon", ("horizon==27.0.0", "heat-dashboard==16.0.0", "python-memcached", "uwsgi"), exclude_newer="2026-11-23")
-BROWSER = Release("browser", ("playwright==1.65.2",), exclude_newer="2026-11-23")
-"""What walks through it (`lab/horizon_tour.py`), beside Debian's Chromium."""
 SETTINGS = """DEBUG = False
 ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
 SECRET_KEY = "{secret}"
