@@ -1,4 +1,4 @@
-"""bin/lab parity: run, check, compare, table, clean, wrong."""
+"""bin/lab parity: run, check, compare, table, clean, wrong, gnocchi."""
 
 import argparse
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from lab.parity import check, coverage, sides
+from lab.parity import check, coverage, gnocchi, sides
 from lab.parity import run as runs
 from lab.parity.notes import NOTES
 from lab.parity.parts import PARTS
@@ -33,7 +33,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     contrast.add_argument("--part", action="append", choices=list(PARTS))
     bad = actions.add_parser("wrong", help="send wrong requests to a site and through Cascade, and compare the refusals")
     wrong.arguments(bad)
-    for action in (run, contrast, bad):
+    measures = actions.add_parser("gnocchi", help="Gnocchi's own tests at a metered site and through Cascade")
+    gnocchi.arguments(measures)
+    for action in (run, contrast, bad, measures):
         action.add_argument(
             "--direct",
             default=sides.DEFAULT_DIRECT,
@@ -139,4 +141,12 @@ def _clean(place: State, args: argparse.Namespace) -> None:
         runs.sweep(place, space, args.label.partition("-")[0])
 
 
-ACTIONS = {"run": _run, "check": _check, "compare": _compare, "table": _table, "clean": _clean, "wrong": wrong.command}
+ACTIONS = {
+    "run": _run,
+    "check": _check,
+    "compare": _compare,
+    "table": _table,
+    "clean": _clean,
+    "wrong": wrong.command,
+    "gnocchi": gnocchi.command,
+}

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -124,11 +124,11 @@ class Row:
     """Passed directly, not so through Cascade."""
 
 
-def compare(direct: Mapping[str, Outcome], through: Mapping[str, Outcome]) -> dict[str, Row]:
-    """The two sides, per service."""
+def compare(direct: Mapping[str, Outcome], through: Mapping[str, Outcome], group: Callable[[str], str] = service) -> dict[str, Row]:
+    """The two sides, per service or what else tests belong to."""
     rows: dict[str, Row] = {}
     for test, outcome in sorted(direct.items()):
-        row = rows.setdefault(service(test), Row())
+        row = rows.setdefault(group(test), Row())
         row.ran += outcome.status is not Status.SKIP
         if outcome.status is not Status.PASS:
             continue
