@@ -31,6 +31,13 @@ PORT = 20
 """Offset of Gnocchi's API from the site's base port."""
 SACKS = "4"
 USERS = ("gnocchi", "ceilometer")
+POLLED = """sources:
+- name: lab
+  interval: 30
+  meters: [volume.size, volume.snapshot.size, image.size, ip.floating]
+sinks: []
+"""
+"""What services are asked for; Ceilometer ships no file of its own. A fake hypervisor has nothing to be polled."""
 
 
 def procs(state: State) -> list[Proc]:
@@ -51,6 +58,7 @@ def prepare(state: State) -> bool:
         place.make()
         for name, ini in {"gnocchi": _gnocchi(state, cloud), "ceilometer": _ceilometer(state, cloud)}.items():
             (place.etc / f"{name}.conf").write_text(render(ini))
+        (place.etc / "polling.yaml").write_text(POLLED)
         _paste(state, place)
         bootstrap.service(cloud, USERS, ("metric", "gnocchi"), {cloud.name: url(cloud)})
         if not (place.var / "migrated").exists():
@@ -126,7 +134,7 @@ def _gnocchi(state: State, cloud: Cloud) -> Ini:
         "storage": {"driver": "file", "file_basepath": place.var / "storage"},
         "incoming": {"driver": "file", "file_basepath": place.var / "storage"},
         # What is measured shows within seconds, for tests wait for it; with few sacks looking for it costs next to nothing.
-        "metricd": {"workers": 1, "metric_processing_delay": 2, "greedy": False},
+        "metricd": {"workers": 1, "metric_processing_delay": 2, "metric_cleanup_delay": 5, "greedy": False},
         "keystone_authtoken": Context(state, cloud).auth(
             "gnocchi", www_authenticate_uri=cloud.identity_url, service_type="metric", interface="internal"
         ),
@@ -144,7 +152,8 @@ def _ceilometer(state: State, cloud: Cloud) -> Ini:
         },
         "service_credentials": Context(state, cloud).auth("ceilometer", interface="internalURL"),
         "notification": {"workers": 1},
-        "polling": {"heartbeat_socket_dir": place.run},
+        "service_types": {"cinder": "block-storage"},  # volumev3, the default, is unknown to openstacksdk
+        "polling": {"cfg_file": place.etc / "polling.yaml", "heartbeat_socket_dir": place.run},
         "oslo_messaging_rabbit": {"heartbeat_in_pthread": True, "rabbit_quorum_queue": False},
     }
 
