@@ -19,11 +19,13 @@ import msgspec
 
 from cascade.api import metering_owners
 from cascade.api.core import Core
-from cascade.api.forward import from_site, site_reply
+from cascade.api.forward import from_site, north_ids, site_reply
+from cascade.api.links import north_links
 from cascade.api.request import Request, Response
 from cascade.model.errors import Fault, SiteError
 from cascade.model.reply import Reply
 from cascade.reconcile.metering import catch_up
+from cascade.routing import translate
 from cascade.routing.plan import rendezvous
 
 MISSING = "X-Cascade-Missing-Zones"
@@ -166,9 +168,13 @@ async def locate(core: Core, req: Request, kind: str, idents: Sequence[str]) -> 
 
 
 async def at(core: Core, req: Request, site: str, *, doc: Any = None) -> Response:
-    """The site answers."""
+    """The site answers; of a history also with the link to its next page."""
     reply = await site_reply(core, req, site, doc=doc)
-    return await from_site(core, req, site, reply)
+    answer = await from_site(core, req, site, reply)
+    if "link" in reply.headers:
+        link = north_links(core, site, reply.headers["link"].encode()).decode()
+        answer.headers["Link"] = translate.rewrite_text(link, await north_ids(core, site, translate.tokens_text(link), req.caller))
+    return answer
 
 
 async def any_site(core: Core, req: Request) -> Response:

@@ -2,6 +2,9 @@
 
 Gnocchi's marker is the last row's id, which one site alone knows. The others are read from their beginning up to the marker's
 place in the order: no position is kept here, and a page deep in a list costs the pages before it.
+
+In a history the marker is ``id@revision``, and no row says which revision it is: Gnocchi tells it in the link to the next page
+alone. Ours has the revision's beginning behind it, by which the row is found again.
 """
 
 from __future__ import annotations
@@ -11,14 +14,14 @@ import functools
 import heapq
 from collections.abc import Callable, Sequence
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from cascade.api import metering_owners
 from cascade.api.core import Core
 from cascade.api.forward import from_site, north_doc, site_reply
 from cascade.api.metering import any_site, away, places, said
 from cascade.api.request import Params, Request, Response
-from cascade.model.errors import SiteError
+from cascade.model.errors import Fault, SiteError
 from cascade.model.reply import Reply
 
 LARGEST = 1000
@@ -65,11 +68,12 @@ async def metric_list(core: Core, req: Request) -> Response:
         raise away([*where.missing, *gone])
     # By the sites' own words: a server that has another id here stands in its site's list where its id there belongs.
     key = functools.cmp_to_key(order)
-    rows = [north for _, north in heapq.merge(*(r for r in found if r), key=lambda pair: key(pair[0]))][:limit]
+    placed = [[(site, *pair) for pair in rows or ()] for site, rows in zip(where.asked, found, strict=True)]
+    rows = list(heapq.merge(*placed, key=lambda one: key(one[1])))[:limit]
     headers = said(sorted([*where.missing, *gone]))
     if rows and len(rows) >= limit:
-        headers["Link"] = _link(core, req, rows[-1], limit, sorts)
-    return Response.of(rows, headers=headers)
+        headers["Link"] = _link(core, req, await _mark(core, req, *rows[-1]), limit, sorts)
+    return Response.of([north for _, _, north in rows], headers=headers)
 
 
 def ordering(sorts: Sequence[str]) -> Order:
@@ -106,7 +110,10 @@ async def _site_rows(
     ``after``: marker, its site, its row there.
     """
     kept: list[tuple[Row, Row]] = []
-    mark = after[0] if after is not None and after[1] == site else None
+    mark: str | None = None
+    if after is not None and after[1] == site:
+        ident, revision, _ = _revision(after[0])
+        mark = f"{ident}@{revision}" if revision else ident
     for _ in range(_PAGES):
         params: Params = [(k, v) for k, v in req.params if k not in ("limit", "marker")] + [("limit", str(limit))]
         try:
@@ -122,9 +129,9 @@ async def _site_rows(
         if after is not None and after[1] != site:
             rows = [r for r in rows if order(r[0], after[2]) > 0]
         kept += rows
-        if len(kept) >= limit or not page or (len(page) < limit and "link" not in reply.headers):
+        mark = _linked(reply)
+        if len(kept) >= limit or mark is None:
             return kept[:limit]
-        mark = _mark(req, page[-1])
     return kept
 
 
@@ -137,13 +144,16 @@ async def _north(core: Core, req: Request, site: str, page: list[Row]) -> list[t
 
 
 async def _marked(core: Core, req: Request, sites: Sequence[str], mark: str) -> tuple[str, Row] | None:
-    """``(site, row there)`` of a marker; a revision of a resource is ``id@revision``."""
+    """``(site, row there)`` of a marker. Raises Fault 400 for a revision without its beginning, where sites must be told apart."""
     assert req.row is not None
-    ident, _, revision = mark.partition("@")
+    ident, revision, since = _revision(mark)
+    if revision and not since:
+        if len(sites) == 1:
+            return sites[0], {}
+        raise Fault(400, f"Invalid marker '{mark}': take it from the link to the next page.")
     kind = req.match.get("type", "generic")
     path = f"/v1/metric/{ident}" if req.row.resource == "metric" else f"/v1/resource/{kind}/{ident}"
-    shown = Request(service=req.service, method="GET", path=path + ("/history" if revision else ""), params=[],
-                    headers={"accept": "application/json"}, caller=req.caller, request_id=req.request_id)  # fmt: skip
+    shown = _shown(req, path + ("/history" if revision else ""))
     for site in sites:
         try:
             reply = await site_reply(core, shown, site, timeout=core.conf.list_deadline)
@@ -151,15 +161,43 @@ async def _marked(core: Core, req: Request, sites: Sequence[str], mark: str) -> 
             continue
         if reply.ok:
             doc = reply.json()
-            row = next((r for r in doc if str(r.get("revision")) == revision), None) if revision else doc
+            row = next((r for r in doc if str(r.get("revision_start")) == since), None) if revision else doc
             if row is not None:
                 return site, row
     return None
 
 
-def _mark(req: Request, row: Row) -> str:
+async def _mark(core: Core, req: Request, site: str, row: Row, north: Row) -> str:
+    """The marker after a row. Of a revision its number is read from the link after it in its resource's own history."""
+    assert req.row is not None
     history = (req.param("history") or "false").lower() in ("1", "true", "t", "yes", "y", "on")
-    return f"{row['id']}@{row['revision']}" if history and row.get("revision") is not None else str(row["id"])
+    if not history or req.row.resource == "metric":
+        return str(north["id"])
+    shown = _shown(req, f"/v1/resource/{req.match.get('type', 'generic')}/{north['id']}/history")
+    since = row["revision_start"]
+    reply = await site_reply(core, shown, site, timeout=core.conf.list_deadline)
+    before = [r["revision_start"] for r in reply.expect(200).json()].index(since)
+    reply = await site_reply(core, shown, site, params=[("limit", str(before + 1))], timeout=core.conf.list_deadline)
+    revision = _revision(_linked(reply) or "")[1]
+    return f"{north['id']}@{revision}@{since}"
+
+
+def _revision(mark: str) -> tuple[str, str, str]:
+    """``(id, revision, its beginning)`` of a marker; the latter two are empty where it is no revision's."""
+    ident, _, rest = mark.partition("@")
+    revision, _, since = rest.partition("@")
+    return ident, revision, since
+
+
+def _linked(reply: Reply) -> str | None:
+    """The marker in the link to the next page, as the site wrote it."""
+    target = reply.headers.get("link", "").partition("<")[2].partition(">")[0]
+    return next(iter(parse_qs(urlsplit(target).query).get("marker", ())), None)
+
+
+def _shown(req: Request, path: str) -> Request:
+    return Request(service=req.service, method="GET", path=path, params=[], headers={"accept": "application/json"},
+                   caller=req.caller, request_id=req.request_id)  # fmt: skip
 
 
 def _limit(text: str | None) -> int | None:
@@ -171,7 +209,7 @@ def _limit(text: str | None) -> int | None:
     return min(int(text), LARGEST)
 
 
-def _link(core: Core, req: Request, last: Row, limit: int, sorts: Sequence[str]) -> str:
+def _link(core: Core, req: Request, mark: str, limit: int, sorts: Sequence[str]) -> str:
     kept = [(k, v) for k, v in req.params if k not in ("limit", "marker", "sort")]
-    query = sorted([*kept, ("limit", str(limit)), ("marker", _mark(req, last)), *(("sort", s) for s in sorts)], key=lambda p: p[0])
+    query = sorted([*kept, ("limit", str(limit)), ("marker", mark), *(("sort", s) for s in sorts)], key=lambda p: p[0])
     return f'<{core.conf.public_url.rstrip("/")}/metric{req.path}?{urlencode(query)}>; rel="next"'

@@ -34,6 +34,7 @@ async def note(store: Store, site: str, method: str, path: str, doc: Any) -> Non
     """A site has missed a write that another one took."""
     missed: list[dict[str, Any]] = await store.docs.get(journal(site)) or []
     await store.docs.put(journal(site), [*missed, {"method": method, "path": path, "doc": doc}])
+    _looked.pop(site, None)
 
 
 async def catch_up(store: Store, south: South, site: str, *, always: bool = False) -> None:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
 import math
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from urllib.parse import urlencode
 
 import pytest
 
-from tests.lab.metering import MISSING, RUNS, ZONES, boot, ceilometer, image, metric, own
+from lab.addons import metering
+from lab.paths import State
+from lab.procs import stop
+from lab.wait import ready
+from tests.lab.conftest import STATE
+from tests.lab.metering import MISSING, RUNS, ZONES, boot, ceilometer, image, metric, own, wait
 from tests.lab.rest import Cloud
 
 POLICY = "cascade-test"
+MISSING_ZONES = "x-cascade-missing-zones"
 VALUES = {"paris": [[1.0, 5.0], [2.0, 6.0]], "tokyo": [[30.0, 70.0]]}
 """Site -> the series of its servers: two in paris and one in tokyo, so that a mean of means is wrong."""
 RUN = uuid.uuid4().hex[:8]
@@ -184,3 +192,106 @@ def test_an_administrator_leaves_the_site_owners_tenants_alone(clouds: dict[str,
         assert metric(site, "GET", f"/v1/resource/generic/{ident}").status == 200
     finally:
         metric(site, "DELETE", f"/v1/resource/generic/{ident}")
+
+
+def test_groups_and_details_are_of_all_sites(demo: Cloud, measured: Measured) -> None:
+    ours = sorted(i for ids in measured.resources.values() for i in ids)
+    body = {"operations": "(aggregate sum (metric load mean))", "resource_type": "generic", "search": {"in": {"id": ours}}}
+    (whole,) = metric(demo, "POST", "/v1/aggregates", body, groupby="project_id", details="true").json()
+    assert whole["group"] == {"project_id": demo.project_id}
+    assert [p[2] for p in whole["measures"]["measures"]["aggregated"]] == [33.0, 81.0]
+    assert sorted(r["id"] for r in whole["measures"]["references"]) == ours
+    each = {g["group"]["id"]: g["measures"]["measures"]["aggregated"] for g in
+            metric(demo, "POST", "/v1/aggregates", body, groupby=["id", "project_id"]).json()}  # fmt: skip
+    wanted = {i: values for z, ids in measured.resources.items() for i, values in zip(ids, VALUES[z], strict=True)}
+    assert {i: [p[2] for p in points] for i, points in each.items()} == wanted
+
+
+def test_history_is_paged_over_sites(clouds: dict[str, Cloud], measured: Measured) -> None:
+    """Every revision of every resource once, in order, however small the page."""
+    c, ours = clouds["cascade"], {ids[0] for ids in measured.resources.values()}
+    for zone, ids in measured.resources.items():
+        there = own(clouds[f"{zone}-admin"], f"metering-{RUN}-{zone}-0")["id"]
+        for n in range(2):
+            changed = {"user_id": f"{RUN}-{ids[0]}-{n}"}
+            assert metric(ceilometer(clouds[f"{zone}-admin"]), "PATCH", f"/v1/resource/generic/{there}", changed).status == 200
+    search, order = {"in": {"id": sorted(ours)}}, ["revision_start:asc", "id:asc"]
+
+    def page(path: str) -> tuple[list[tuple[str, str]], str]:
+        got = metric(c, "POST", path, search)
+        assert got.status == 200, got.body
+        link = got.headers.get("link", "").partition("/metric")[2].partition(">")[0]
+        return [(r["id"], r["revision_start"]) for r in got.json()], link
+
+    path = "/v1/search/resource/generic?" + urlencode({"history": "true", "sort": order}, doseq=True)
+    whole, _ = page(path)
+    assert len(whole) == len(set(whole)) == 3 * len(ours) and {i for i, _ in whole} == ours
+    pieces: list[tuple[str, str]] = []
+    link = path + "&limit=1"
+    while link:
+        found, link = page(link)
+        pieces += found
+    assert pieces == whole
+
+
+def test_a_bulk_delete_counts_what_went_at_all_sites(clouds: dict[str, Cloud], measured: Measured) -> None:
+    admin, mark = clouds["cascade-admin"], f"bulk-{RUN}"
+    for zone in ZONES:
+        site = clouds[f"{zone}-admin"]
+        project = own(site, f"metering-{RUN}-{zone}-0")["tenant_id"]
+        for _ in range(2):
+            made = {"id": str(uuid.uuid4()), "project_id": project, "user_id": mark}
+            assert metric(ceilometer(site), "POST", "/v1/resource/generic", made).status == 201
+    assert metric(clouds["cascade"], "DELETE", "/v1/resource/generic", {"=": {"user_id": mark}}).status in (200, 403)
+    left = len(metric(admin, "POST", "/v1/search/resource/generic", {"=": {"user_id": mark}}).json())
+    assert left in (0, 2 * len(ZONES))  # a tenant's is all or nothing
+    assert metric(admin, "DELETE", "/v1/resource/generic", {"=": {"user_id": mark}}).json() == {"deleted": left}
+    for zone in ZONES:
+        assert metric(clouds[f"{zone}-admin"], "POST", "/v1/search/resource/generic", {"=": {"user_id": mark}}).json() == []
+
+
+@pytest.fixture
+def tokyo_away() -> Iterator[Callable[[], None]]:
+    """Tokyo's Gnocchi does not answer; the function brings it back."""
+    (api,) = (p for p in metering.procs(State(STATE)) if p.name == "gnocchi-api" and p.place.root.name == "tokyo")
+
+    def back() -> None:
+        if api.start():
+            ready([api])
+
+    with (STATE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # no command of the lab's meanwhile
+        stop([api])
+        yield back
+        back()
+
+
+def test_a_site_away_is_said_and_catches_up(clouds: dict[str, Cloud], measured: Measured, tokyo_away: Callable[[], None]) -> None:
+    """Lists leave it out and say so, sums do not, and what was written everywhere else is there when it is back."""
+    c, admin, name = clouds["cascade"], clouds["cascade-admin"], f"missed-{RUN}"
+    listed = metric(c, "GET", "/v1/resource/generic")
+    ids = {r["id"] for r in listed.json()}
+    assert listed.status == 200 and "tokyo" in listed.headers[MISSING_ZONES].split(",")
+    assert set(measured.resources["paris"]) <= ids and not set(measured.resources["tokyo"]) & ids
+    search = {"in": {"id": [i for held in measured.resources.values() for i in held]}}
+    body = {"operations": "(aggregate sum (metric load mean))", "resource_type": "generic", "search": search}
+    assert metric(c, "POST", "/v1/aggregates", body).status == 503
+    both = " ".join(f"({i} mean)" for held in measured.metrics.values() for i in held)
+    assert metric(c, "POST", "/v1/aggregates", {"operations": f"(aggregate sum (metric {both}))"}).status == 503
+    alone = " ".join(f"({i} mean)" for i in measured.metrics["paris"])
+    assert metric(c, "POST", "/v1/aggregates", {"operations": f"(aggregate sum (metric {alone}))"}).status == 200
+    assert metric(admin, "DELETE", "/v1/resource/generic", {"=": {"user_id": name}}).status == 503
+    assert metric(c, "GET", f"/v1/resource/generic/{measured.resources['tokyo'][0]}").status == 503
+    policy = {"name": name, "definition": [{"granularity": "0:05:00", "points": 10}]}
+    kind = {"name": name, "attributes": {"rack": {"type": "string", "required": False}}}
+    assert metric(admin, "POST", "/v1/archive_policy", policy).status == 201
+    assert metric(admin, "POST", "/v1/resource_type", kind).status == 201
+    tokyo_away()
+    site = clouds["tokyo-admin"]
+    assert metric(site, "GET", f"/v1/archive_policy/{name}").status == 404  # nobody has asked through Cascade yet
+    wait("tokyo is not asked again", lambda: MISSING_ZONES not in metric(c, "GET", "/v1/resource/generic").headers, 90)
+    assert wait("tokyo did not catch up", lambda: metric(site, "GET", f"/v1/archive_policy/{name}").status == 200, 60)
+    assert metric(site, "GET", f"/v1/resource_type/{name}").json()["attributes"]["rack"]["type"] == "string"
+    for path in ("archive_policy", "resource_type"):
+        assert metric(admin, "DELETE", f"/v1/{path}/{name}").status == 204
+        assert metric(site, "GET", f"/v1/{path}/{name}").status == 404

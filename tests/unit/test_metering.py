@@ -7,15 +7,19 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from cascade.api.metering_aggregates import aggregates
+from cascade.api.metering_lists import metric_list
 from cascade.api.request import Request
 from cascade.conf import load
 from cascade.model.errors import Fault
 from cascade.model.reply import Reply
 from cascade.model.site import HUB, Site
+from cascade.model.table import Kind, Row
+from cascade.reconcile.metering import catch_up, note
 from cascade.sites.registry import Sites
 from cascade.store import Store
 from tests.unit.admin_fake import caller
@@ -101,6 +105,55 @@ async def test_what_needs_all_series_at_one_place_is_refused(r: Rig, params: dic
     with pytest.raises(Fault) as refused:
         await r.aggregate("(aggregate mean (metric cpu mean))", **params)
     assert refused.value.status == 400
+
+
+ROWS = {
+    # site -> revisions: a resource's id, when it began, the number no row shows
+    "paris": [("a", "2026-11-24T00:00:01", 7), ("a", "2026-11-24T00:00:03", -1)],
+    "tokyo": [("b", "2026-11-24T00:00:02", 4), ("b", "2026-11-24T00:00:04", -1)],
+}
+
+
+def history(site: str, path: str, params: Mapping[str, str]) -> Reply:
+    """As Gnocchi pages a history: the number of the last revision stands in the link alone."""
+    rows = ROWS[site]
+    if path.endswith("/history") and path.split("/")[-2] != rows[0][0]:
+        return Reply(site, 404, {}, b"{}")
+    if mark := params.get("marker"):
+        marked = [f"{i}@{revision}" for i, _, revision in rows]
+        if mark not in marked:
+            return Reply(site, 400, {"content-type": "application/json"}, b"{}")
+        rows = rows[marked.index(mark) + 1 :]
+    page = rows[: int(params.get("limit", "1000"))]
+    headers = {"content-type": "application/json"}
+    if len(page) == int(params.get("limit", "1000")):
+        headers["link"] = f'<http://{site}:8041{path}?marker={page[-1][0]}%40{page[-1][2]}>; rel="next"'
+    return Reply(site, 200, headers, json.dumps([{"id": i, "revision_start": at} for i, at, _ in page]).encode())
+
+
+async def test_a_history_is_paged_by_its_links(r: Rig) -> None:
+    """What the site's own link says of a revision goes on in ours, with what finds its row again."""
+    seen, mark = [], None
+    row = Row(pattern="", kind=Kind.ZONAL_LIST, resource="resource", handler="metric_list", ties=("revision_start:asc",))
+    while True:
+        params = [("history", "true"), ("limit", "1"), *([("marker", mark)] if mark else [])]
+        r.south.answer = lambda site, path, _: history(site, path, r.south.asked[-1][3])
+        req = Request(service="metric", method="GET", path="/v1/resource/generic", params=params, headers={}, row=row,
+                      caller=caller("admin", project=TENANT), request_id="r")  # fmt: skip
+        got = await metric_list(r.core, req)
+        seen += [(one["id"], one["revision_start"]) for one in json.loads(got.body)]
+        if "Link" not in got.headers:
+            break
+        (mark,) = parse_qs(urlsplit(got.headers["Link"].strip("<").partition(">")[0]).query)["marker"]
+    assert seen == sorted(((i, at) for rows in ROWS.values() for i, at, _ in rows), key=lambda one: one[1])
+
+
+async def test_a_write_that_a_site_missed_is_made_before_it_is_asked_again(r: Rig) -> None:
+    r.south.answer = lambda *_: Reply("", 201, {}, b"{}")
+    await catch_up(r.core.store, r.core.south, "paris")
+    await note(r.core.store, "paris", "POST", "/v1/archive_policy", {"name": "x"})
+    await catch_up(r.core.store, r.core.south, "paris")
+    assert [(site, path) for site, path, _, _ in r.south.asked] == [("paris", "/v1/archive_policy")]
 
 
 async def test_the_sites_own_ceilometer_made_what_the_service_project_made(r: Rig) -> None:
