@@ -18,9 +18,10 @@ Tests = dict[str, list[str]]
 LETTER = {Status.PASS: "p", Status.FAIL: "f", Status.SKIP: "s"}
 HEAD = """# API coverage
 
-What works through Cascade, measured with the tests OpenStack itself uses: upstream's Tempest, unchanged, once on a site asked
-directly and once through Cascade with two sites behind it and no availability zone named. `bin/lab parity run --part all` runs
-both sides, `bin/lab parity table` writes this page from what came out.
+What works through Cascade, measured with the tests OpenStack itself uses: upstream's Tempest, openstacksdk's functional tests and
+Heat's own, unchanged, once on a site asked directly and once through Cascade with two sites behind it and no availability zone
+named. `bin/lab parity run --part all` runs both sides, `bin/lab parity table` writes this page from what came out. Directly,
+Heat's tests ask a second Heat that knows the site alone ([Heat](heat-and-horizon.md)).
 
 *works*: all that pass directly pass through Cascade. *works with a note*: some do not, each is named below with the reason.
 *refused*: none do. What no site of the lab can do itself (skipped or failed directly) is not counted.

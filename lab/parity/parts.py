@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lab.parity.suites import SDK, TEMPEST, Suite
+from lab.parity.suites import ADOPTION, HEAT, SDK, TEMPEST, Suite
 from lab.report import LabError
 
 
@@ -18,6 +18,9 @@ class Part:
     suite: Suite = TEMPEST
 
 
+_ADOPTION = r".*[Aa]dopt"
+"""Heat adopts stacks only with a setting that the lab does not have otherwise."""
+
 PARTS: dict[str, Part] = {
     "identity": Part(r"^tempest\.api\.identity\.", concurrency=3),
     "image": Part(r"^tempest\.api\.image\.", concurrency=3),
@@ -30,6 +33,8 @@ PARTS: dict[str, Part] = {
     "sdk": Part(
         r"^openstack\.tests\.functional\.(block_storage|cloud|compute|identity|image|network|placement)\.", suite=SDK, concurrency=1
     ),
+    "heat": Part(r"^heat_(tempest_plugin|integrationtests)\.", exclude=_ADOPTION, suite=HEAT),
+    "heat-adoption": Part(rf"^heat_integrationtests\.(?:{_ADOPTION})", suite=ADOPTION),
 }
 
 _CLASS_EVENT = re.compile(r"^(?:setUpClass|tearDownClass) \((?P<name>[\w.]+)\)$")
@@ -44,6 +49,8 @@ def service(test: str) -> str:
     """What a test is about: a service, or the kind of story it tells."""
     if found := re.match(r"openstack\.tests\.functional\.(\w+)\.", test):
         return f"sdk {found[1]}"
+    if found := re.match(r"heat_(?:tempest_plugin\.tests|integrationtests)\.(\w+)\.", test):
+        return f"heat {found[1]}"
     found = re.match(r"tempest\.(?:serial_tests\.)?(?:api\.(?P<api>\w+)|(?P<story>\w+))\.", test)
     return (found["api"] or found["story"]) if found else "other"
 

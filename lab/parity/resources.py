@@ -26,6 +26,7 @@ class Resources:
     flavor: str
     flavor_name: str
     flavor_alt: str
+    flavor_alt_name: str
     network: str
     multiattach: str
 
@@ -43,7 +44,7 @@ def ensure(connection: Any, side: Side) -> Resources:
     multiattach = f"parity-{side.name}-multiattach"
     if not connection.block_storage.find_type(multiattach, ignore_missing=True):
         connection.block_storage.create_type(name=multiattach, extra_specs={"multiattach": "<is> True"})
-    return Resources(one, first, two, *FLAVORS[0][:2], FLAVORS[1][0], network.id, multiattach)
+    return Resources(one, first, two, *FLAVORS[0][:2], *FLAVORS[1][:2], network.id, multiattach)
 
 
 def _image(connection: Any, name: str) -> str:

@@ -142,7 +142,8 @@ def _run(
     versions = {"compute": conf.version(ability.compute), "volume": conf.version(ability.volume)}
     before = load(space.results)
     try:
-        events, ended = _watch(space, venv, env, len(chosen), concurrency)
+        with suite.standing(place, side, prefix):
+            events, ended = _watch(space, venv, env, len(chosen), concurrency)
         outcome = settle(chosen, events)
         if not ended:  # interrupted: what had no turn is not lost, it is only not known
             named = {plain(event.test) for event in events}
@@ -229,7 +230,7 @@ def _stestr_conf(folder: Path, suite: Suite, venv: Path) -> None:
     """The folder of a run, with stestr's configuration."""
     folder.mkdir(parents=True, exist_ok=True)
     library = _library(venv)
-    settings = {"test_path": library / suite.discover, "top_dir": library, "group_regex": r"([^\.]*\.)*"}
+    settings = {"test_path": library / suite.discover, "top_dir": library, "group_regex": suite.group}
     (folder / ".stestr.conf").write_text(render({"DEFAULT": settings}))
 
 

@@ -1,16 +1,20 @@
 """The suites of tests that others wrote, what to install for each, and how it is told where to go."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import yaml
 
+from lab.addons.heat import RELEASE as HEAT_RELEASE
 from lab.config.ini import render
 from lab.data import PASSWORD, Release
-from lab.parity import conf
+from lab.parity import conf, heat
 from lab.parity.resources import Resources
 from lab.parity.sides import Ability, Side
+from lab.paths import State
 
 CLOUDS = {
     # what openstacksdk's tests call an account: who it is
@@ -26,7 +30,7 @@ class Suite:
     """Tests of upstream's, unchanged."""
 
     release: Release
-    begins: str
+    begins: str | tuple[str, ...]
     """What the names of its tests begin with."""
     discover: str
     """Where its tests are, below the installed libraries."""
@@ -40,6 +44,10 @@ class Suite:
     """A folder of tests that cannot be loaded: they are about files that are not installed."""
     env: Callable[["Run"], dict[str, str]] = lambda run: {}
     """What else it is told by its environment."""
+    group: str = r"([^\.]*\.)*"
+    """Tests in whose names this finds the same belong together: one process runs them, in their order."""
+    standing: Callable[[State, Side, str], AbstractContextManager[None]] = lambda place, side, prefix: nullcontext()
+    """What must stand while it runs, of a run with a prefix."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,11 @@ class Run:
 
 def _tempest(run: Run) -> str:
     return render(conf.tempest(run.side, run.ability, run.resources, prefix=run.prefix, folder=run.folder, web=run.web))
+
+
+def _heat(run: Run) -> str:
+    tempest = conf.tempest(run.side, run.ability, run.resources, prefix=run.prefix, folder=run.folder, web=run.web)
+    return render(tempest | heat.options(run.side, run.resources, run.prefix))
 
 
 def _clouds(run: Run) -> str:
@@ -101,3 +114,16 @@ SDK = Suite(
         "OPENSTACKSDK_FUNC_TEST_TIMEOUT": str(conf.TIMEOUT),
     },
 )
+HEAT = Suite(
+    # the plugin has the tests of the API and a part of the functional ones; the others are in Heat itself
+    Release("heat-tempest", ("heat-tempest-plugin==3.0.0", "tempest==47.0.0", HEAT_RELEASE.requirements[0]), "2026-11-23"),
+    begins=("heat_tempest_plugin.", "heat_integrationtests."),
+    discover="heat_integrationtests",
+    file="tempest.conf",
+    empty="",
+    configure=_heat,
+    # gabbi makes a class of each request of a file, and these build upon one another
+    group=r"heat_tempest_plugin\.tests\.api\.test_heat_api\.[^_]*|([^\.]*\.)*",
+    standing=heat.standing,
+)
+ADOPTION = replace(HEAT, standing=partial(heat.standing, adopts=True))

@@ -140,3 +140,14 @@ def test_heat_knows_the_gateway_alone(state: State) -> None:
     text = render(heat.configuration(state))
     found = {int(port) for port in re.findall(r"http://127\.0\.0\.1:(\d+)", text)}
     assert found == {GATEWAY_PORT, kind.PORTS["heat-api-cfn"]}
+
+
+def test_heat_at_a_site_knows_that_site_alone(state: State) -> None:
+    paris = SITES["paris"]
+    stand = heat.at_site(paris)
+    text = render(heat.configuration(state, stand))
+    found = {int(port) for port in re.findall(r"http://127\.0\.0\.1:(\d+)", text)}
+    assert found == {paris.port("keystone"), stand.ports["heat-api-cfn"]}
+    taken = {cloud.port(name) for cloud in CLOUD_LIST for name in SERVICES} | set(kind.PORTS.values())
+    assert not taken & set(stand.ports.values())
+    assert not {stand.database, stand.bus} & {heat.AT_HUB.database, heat.AT_HUB.bus}

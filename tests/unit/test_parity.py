@@ -2,14 +2,14 @@
 
 import argparse
 import configparser
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from lab.config.ini import render
-from lab.parity import command, conf, sides
+from lab.parity import command, sides, suites
 from lab.parity import run as runs
 from lab.parity.clean import beginnings, cloud, leftover
 from lab.parity.parts import PARTS, class_of, plain, select, service
@@ -23,21 +23,27 @@ B = "tempest.api.compute.servers.test_x.ServersTest.test_b"
 C = "tempest.api.compute.test_quotas.QuotasTest.test_c"
 D = "tempest.serial_tests.api.compute.test_y.AggregatesTest.test_d"
 E = "tempest.scenario.test_z.Story.test_e"
-ALL = [f"{test}[id-1,smoke]" for test in (A, B, C, D, E)]
+F = "heat_tempest_plugin.tests.api.test_heat_api.stacks_create_stack.test_request"
+G = "heat_integrationtests.functional.test_delete.DeleteInProgressTest.test_g"
+H = "heat_integrationtests.functional.test_aws_stack.AwsStackTest.test_adopt"
+ALL = [f"{test}[id-1,smoke]" for test in (A, B, C, D, E, F, G, H)]
 
 PASS = Outcome(Status.PASS)
 FAIL = Outcome(Status.FAIL, 1.0, "ServerFault: no")
 SKIP = Outcome(Status.SKIP, 0.0, "not here")
 
 ABILITY = Ability((2, 100), (3, 71), ("port-security", "router"), ("lab", "lab2"), "lab", "file", 2, True)
-RESOURCES = Resources("i1", "one", "i2", "42", "nano", "84", "net", "multi")
+RESOURCES = Resources("i1", "one", "i2", "42", "nano", "84", "micro", "net", "multi")
 
 
 def event(test: str, status: str = "success", **details: str) -> Event:
     return Event(test, status, 1.0, details)
 
 
-@pytest.mark.parametrize(("part", "tests"), [("compute-a", [A, B]), ("compute-b", [C]), ("serial", [D]), ("scenario", [E])])
+@pytest.mark.parametrize(
+    ("part", "tests"),
+    [("compute-a", [A, B]), ("compute-b", [C]), ("serial", [D]), ("scenario", [E]), ("heat", [F, G]), ("heat-adoption", [H])],
+)
 def test_a_part_selects_by_name(part: str, tests: list[str]) -> None:
     assert [plain(test) for test in select(ALL, PARTS[part])] == tests
 
@@ -53,7 +59,9 @@ def test_a_user_narrows_a_part_and_learns_of_a_bad_expression() -> None:
         select(ALL, PARTS["compute-a"], "(")
 
 
-@pytest.mark.parametrize(("test", "name"), [(A, "compute"), (D, "compute"), (E, "scenario"), ("x.y", "other")])
+@pytest.mark.parametrize(
+    ("test", "name"), [(A, "compute"), (D, "compute"), (E, "scenario"), (F, "heat api"), (G, "heat functional"), ("x.y", "other")]
+)
 def test_a_test_is_about_a_service(test: str, name: str) -> None:
     assert service(test) == name
 
@@ -81,7 +89,7 @@ def test_every_expected_test_has_an_outcome() -> None:
         event("setUpClass (tempest.serial_tests.api.compute.test_y.AggregatesTest)", "fail", traceback="Traceback\nX: y"),
         event("tearDownClass (tempest.scenario.test_z.Story)", "fail", traceback="too late"),
     ]
-    outcome = settle(ALL, events)
+    outcome = settle(ALL[:5], events)
     assert {test: result.status for test, result in outcome.items()} == {
         A: Status.PASS, B: Status.FAIL, C: Status.SKIP, D: Status.FAIL, E: Status.FAIL,
     }  # fmt: skip
@@ -135,12 +143,24 @@ def test_a_site_is_a_direct_side_only_with_a_keystone_of_its_own() -> None:
     assert len({side.auth_url for side in SIDES.values()}) == len(SIDES)
 
 
-def _options(side: str) -> configparser.ConfigParser:
+def _options(side: str, suite: suites.Suite = suites.TEMPEST) -> configparser.ConfigParser:
     parser = configparser.ConfigParser(interpolation=None)
-    parser.read_string(
-        render(conf.tempest(SIDES[side], ABILITY, RESOURCES, prefix="t123456", folder=Path("/x"), web="http://127.0.0.1:1"))
-    )
+    parser.read_string(suite.configure(suites.Run(SIDES[side], ABILITY, RESOURCES, "t123456", Path("/x"), "http://127.0.0.1:1")))
     return parser
+
+
+def test_requests_of_one_file_stay_in_one_process() -> None:
+    group = re.compile(suites.HEAT.group)
+    found = [found[0] for test in (F, F.replace("create_stack", "show"), G) if (found := group.match(test))]
+    assert found[0] == found[1] == "heat_tempest_plugin.tests.api.test_heat_api.stacks"
+    assert found[2] == G.removesuffix("test_g")
+
+
+def test_heats_tests_get_the_same_on_both_sides_and_an_account_that_goes_with_the_run() -> None:
+    one, two = _options("paris", suites.HEAT)["heat_plugin"], _options("cascade", suites.HEAT)["heat_plugin"]
+    assert {name for name in one if one[name] != two[name]} == {"auth_url", "region"}
+    assert leftover(beginnings("t123456", []), set(), one["project_name"], None)
+    assert one["minimal_instance_type"] != one["instance_type"]
 
 
 def test_both_sides_run_with_the_same_features_and_microversions() -> None:
