@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lab.data import SITES
+from lab.data import HUB, SITES
+from lab.paths import State
+from lab.shell import run
 from tests.lab.rest import Answer, Cloud
 
 TEMPLATES = Path(__file__).parents[2] / "examples" / "heat"
@@ -26,6 +29,28 @@ ZONAL = {
     "OS::Nova::Server": ("compute", "/servers"),
     "OS::Cinder::Volume": ("volume", "/volumes"),
 }
+
+
+MINT = """
+import secrets, sys
+from datetime import UTC, datetime, timedelta
+import keystone.conf
+from keystone.token import token_formatters
+file, user, project, seconds = sys.argv[1:]
+keystone.conf.configure()
+keystone.conf.CONF(["--config-file", file], project="keystone")
+ends = (datetime.now(UTC) + timedelta(seconds=float(seconds))).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+print(token_formatters.TokenFormatter().create_token(
+    user, ends, [secrets.token_urlsafe(16)[:22]], token_formatters.ProjectScopedPayload, ["password"], project_id=project))
+"""
+"""Keystone's own code with the hub's own keys: its API gives out no token that ends soon."""
+
+
+def expiring(cloud: Cloud, state: State, seconds: float) -> Cloud:
+    """The same account with a token that is good for so long."""
+    python, conf = state.venv(HUB.release) / "bin" / "python", state.cloud(HUB).etc / "keystone" / "keystone.conf"
+    made = run([python, "-W", "ignore", "-c", MINT, conf, cloud.user_id, cloud.project_id, str(seconds)])
+    return replace(cloud, token=made.strip())
 
 
 @dataclass
@@ -97,10 +122,25 @@ class Stack:
         assert got.status == 202, got.body
         self.ended(status)
 
-    def delete(self) -> None:
+    def ids(self) -> dict[str, str]:
+        """The id of every resource, by name."""
+        return {name: row["physical_resource_id"] for name, row in self.resources().items()}
+
+    def abandon(self) -> dict[str, Any]:
+        """Have Heat forget it and leave all that it is made of; what another stack can adopt. Heat answers before it is done."""
+        got = self.call("DELETE", "/abandon")
+        assert got.status == 200, got.body
+        self._gone()
+        found: dict[str, Any] = got.json()
+        return found
+
+    def delete(self, seconds: float = SECONDS) -> None:
         """Delete it, if it is there, and wait until it is gone."""
-        end = time.monotonic() + SECONDS
         self.call("DELETE")
+        self._gone(seconds)
+
+    def _gone(self, seconds: float = SECONDS) -> None:
+        end = time.monotonic() + seconds
         while (got := self.call("GET")).status == 200 and got.json()["stack"]["stack_status"] != "DELETE_COMPLETE":
             assert got.json()["stack"]["stack_status"] != "DELETE_FAILED", self.reasons()
             assert time.monotonic() < end, self.reasons()
@@ -113,15 +153,23 @@ def document(template: str) -> dict[str, Any]:
     return {"template": text, "files": {p.name: p.read_text() for p in TEMPLATES.glob("*.yaml") if f"type: {p.name}" in text}}
 
 
-def create(cloud: Cloud, name: str, template: str, *, rollback: bool = False, **parameters: Any) -> Stack:
-    """Begin a stack."""
+def create(cloud: Cloud, name: str, template: str, *, rollback: bool = False, minutes: int = 10, **parameters: Any) -> Stack:
+    """Begin a stack, which fails where it takes longer than these minutes."""
     body = {
         "stack_name": name,
         "parameters": parameters,
         "disable_rollback": not rollback,
-        "timeout_mins": 10,
+        "timeout_mins": minutes,
         **document(template),
     }
+    got = cloud("orchestration", "POST", "/stacks", body)
+    assert got.status == 201, got.body
+    return Stack(cloud, name, got.json()["stack"]["id"])
+
+
+def adopt(cloud: Cloud, name: str, abandoned: dict[str, Any]) -> Stack:
+    """Begin a stack of what another one left."""
+    body = {"stack_name": name, "adopt_stack_data": json.dumps(abandoned), "disable_rollback": True, "timeout_mins": 10}
     got = cloud("orchestration", "POST", "/stacks", body)
     assert got.status == 201, got.body
     return Stack(cloud, name, got.json()["stack"]["id"])
@@ -157,3 +205,53 @@ def _answers(site: Cloud) -> bool:
         return site("compute", "GET", "/").status < 500
     except OSError:
         return False
+
+
+POLICY = "heat-test"
+GRANULARITY = 10
+"""Seconds of the archive policy of what is measured here."""
+
+
+@dataclass
+class Meter:
+    """Measures of a stack's servers, written as a site's own Ceilometer writes them: by its account, into the site's Gnocchi."""
+
+    site: Cloud
+    metric: str
+    _series: dict[str, str] = field(default_factory=dict)
+    """Server at the site: its metric."""
+
+    @classmethod
+    def at(cls, clouds: dict[str, Cloud], zone: str, metric: str) -> Meter:
+        """For the servers in a zone. The archive policy is made through Cascade, at all sites."""
+        policy = {
+            "name": POLICY,
+            "definition": [{"granularity": f"0:00:{GRANULARITY}", "points": 360}],
+            "aggregation_methods": ["mean", "sum", "count"],
+        }
+        assert clouds["cascade-admin"]("metric", "POST", "/v1/archive_policy", policy).status in (201, 409)
+        admin = clouds[f"{zone}-admin"]
+        account = {**admin.auth, "username": "ceilometer", "project_name": "service"}
+        return cls(Cloud(f"{zone}-ceilometer", account, admin.region).login(), metric)
+
+    def write(self, servers: list[dict[str, Any]], value: float) -> None:
+        """All have this value now. ``servers``: as the site's Nova shows them."""
+        now = time.time()
+        for server in servers:
+            ident = server["id"]
+            if ident not in self._series:
+                instance = {
+                    "id": ident, "project_id": server["tenant_id"], "display_name": server["name"], "host": server["hostId"],
+                    "flavor_id": "1", "flavor_name": "any", "server_group": server["metadata"]["metering.server_group"],
+                    "metrics": {self.metric: {"archive_policy_name": POLICY}},
+                }  # fmt: skip
+                made = self.site("metric", "POST", "/v1/resource/instance", instance)
+                assert made.status == 201, made.body
+                self._series[ident] = made.json()["metrics"][self.metric]
+            row = [{"timestamp": now, "value": value}]
+            assert self.site("metric", "POST", f"/v1/metric/{self._series[ident]}/measures", row).status == 202
+
+    def forget(self) -> None:
+        """Delete what was measured."""
+        for ident in self._series:
+            self.site("metric", "DELETE", f"/v1/resource/instance/{ident}")
