@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from bench.figures import away, copies, index, lists, load, outage, show
+from bench.figures import away, copies, faults, index, lists, load, outage, show
 from bench.report import Figure
 from bench.world import World
 
@@ -34,6 +34,7 @@ FIGURES: dict[str, Row] = {
     "tenant": Row(lists.tenant, indexed=True),
     "show": Row(show.show, indexed=True),
     "outage": Row(outage.outage, indexed=True),
+    "faults": Row(faults.faults, indexed=True),
     "return": Row(away.away, indexed=True),
     "flavor": Row(copies.flavor),
     "boots": Row(copies.boots),

@@ -77,7 +77,7 @@ def load(world: World) -> Iterator[Figure]:
         tenants = [furnished(world, n, outside) for n in range(min(TENANTS, count(world)))]
         bits = image(admin, "bench-load")
     with step("their first boots"):
-        asyncio.run(_first(world, tenants, bits))
+        asyncio.run(first_boots(world, tenants, bits))
     rates: dict[tuple[int, int], float] = {}
     for processes in (world.sizes.processes,) if world.sizes.processes else PROCESSES:
         world.serve(processes)
@@ -86,7 +86,7 @@ def load(world: World) -> Iterator[Figure]:
             name = f"load, {many} at once, {processes} process{'es' if processes > 1 else ''}"
             with step(name):
                 kinds = [kind for kind, part in MIX.items() for _ in range(many * EACH * part // 10)]
-                sessions = [_session(t, 2 * many * EACH // 10 // len(tenants) + 10) for t in tenants]
+                sessions = [session(t, 2 * many * EACH // 10 // len(tenants) + 10) for t in tenants]
                 cpu, below, began = world.cpu(), world.database.cpu(), time.monotonic()
                 run = asyncio.run(_run(world, Run(Crowd(world.url), sessions, bits, f"load-{processes}-{many}", random.Random(7)),
                                        kinds, many))  # fmt: skip
@@ -106,7 +106,7 @@ def load(world: World) -> Iterator[Figure]:
     world.serve()
 
 
-async def _first(world: World, tenants: list[Tenant], bits: str) -> None:
+async def first_boots(world: World, tenants: list[Tenant], bits: str) -> None:
     """Network, router, group and image are at the tenants' sites before anything is measured: ``boots`` measures that."""
     path = "/compute/v2.1/servers"
     async with Crowd(world.url) as crowd:
@@ -127,7 +127,7 @@ def _figures(name: str, run: Run, lost: int) -> Iterator[Figure]:
         yield from latencies(name, tally.every(), (50, 95, 99))
 
 
-def _session(tenant: Tenant, victims: int) -> Session:
+def session(tenant: Tenant, victims: int) -> Session:
     ids = [s["id"] for s in tenant.user.get("/compute/v2.1/servers?limit=1000")["servers"] if s["name"].startswith(SEEDED)]
     ids.sort(key=lambda ident: int(ident[-12:], 16), reverse=True)
     return Session(tenant, ids[: min(victims, len(ids) // 2)], ids[len(ids) // 2 :])

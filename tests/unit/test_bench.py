@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import xml.etree.ElementTree as ET
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from bench.__main__ import conditions, parse, words
 from bench.database import database
 from bench.figures import FIGURES
+from bench.figures.faults import compared
 from bench.figures.lists import Seen
 from bench.process import free_ports, listeners
 from bench.progress import EVERY, Progress
@@ -150,3 +152,16 @@ def test_progress_says_nothing_of_what_is_quick_and_a_line_now_and_then_of_what_
     now = EVERY
     progress.at(3)
     assert said == ["     looks: 3, 10 s"]
+
+
+@pytest.mark.parametrize(
+    ("known", "there", "once", "wrong"),
+    [
+        ("ab", "ab", True, {}), ("ab", "a", True, {"lost": 1}), ("a", "ab", True, {"orphaned": 1}),
+        ("a", "aa", True, {"doubled": 1}),
+        ("b", "aa", True, {"doubled": 1, "orphaned": 1, "lost": 1}), ("aa", "aa", False, {}), ("a", "aaa", False, {"orphaned": 2}),
+        ("aa", "a", False, {"lost": 1}),
+    ],
+)  # fmt: skip
+def test_what_users_know_is_held_against_what_sites_have(known: str, there: str, once: bool, wrong: dict[str, int]) -> None:
+    assert +compared(Counter(known), Counter(there), once=once) == wrong
