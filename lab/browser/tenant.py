@@ -70,15 +70,20 @@ class Day:
         wizard.locator("#availability-zone").select_option(label=zone)
         if picture:
             page.picture(picture)
-        for step, choice in (("Source", source), ("Flavor", FLAVOR), ("Networks", self.name), ("Security Groups", self.name),
-                             ("Key Pair", self.name)):  # fmt: skip
+        for step, form, choice in (
+            ("Source", "Source", source), ("Flavor", "Flavor", FLAVOR), ("Networks", "Network", self.name),
+            ("Security Groups", "AccessAndSecurity", self.name), ("Key Pair", "Keypair", self.name),
+        ):  # fmt: skip
             wizard.locator("li a", has_text=step).first.click()
+            pane = wizard.locator(f"[ng-form='launchInstance{form}Form']")  # those of other steps have rows of this name too
             if step == "Source":  # boot from the image itself, not from a volume made of it
-                wizard.locator("#boot-source-type").select_option(label=kind)
-                wizard.locator("label:has-text('No'):visible").first.click()
-            chosen = wizard.locator(".transfer-allocated:visible tr", has_text=choice)
+                pane.locator("#boot-source-type").select_option(label=kind)
+                pane.locator("label:has-text('No'):visible").first.click()
+            chosen = pane.locator(".transfer-allocated tr:visible", has_text=choice)
+            free = pane.locator(".transfer-available tr:visible", has_text=choice)
+            expect(chosen.or_(free).first).to_be_visible(timeout=PATIENCE)
             if not chosen.count():  # the only network and the only key pair are chosen already
-                wizard.locator(".transfer-available:visible tr", has_text=choice).locator("button:visible").last.click()
+                free.locator("button:visible").last.click()
             expect(chosen.first).to_be_visible()
         wizard.locator("button.finish").click()
         expect(page.dialogue).to_have_count(0, timeout=2 * PATIENCE)
