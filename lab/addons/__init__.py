@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lab import gateway, install, procs
-from lab.addons import aodh, heat, horizon, metering
+from lab.addons import aodh, heat, horizon, metering, skyline
 from lab.addons.kind import AddOn
 from lab.data import GATEWAY_PORT
 from lab.paths import State
 from lab.report import LabError, step
 from lab.wait import answers, ready
 
-ADDONS = {addon.name: addon for addon in (metering.ADDON, aodh.ADDON, heat.ADDON, horizon.ADDON)}
+ADDONS = {addon.name: addon for addon in (metering.ADDON, aodh.ADDON, heat.ADDON, horizon.ADDON, skyline.ADDON)}
 
 
 def chosen(state: State, names: Iterable[str]) -> list[AddOn]:

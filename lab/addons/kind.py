@@ -13,6 +13,8 @@ PORTS = {
     "aodh-api": HUB.base_port + PORT_OFFSET + 7,
     "heat-api-cfn": GATEWAY_PORT + 7,  # beside it, for users
     "horizon": GATEWAY_PORT + 8,
+    "skyline-api": HUB.base_port + PORT_OFFSET + 8,  # behind its nginx
+    "skyline": GATEWAY_PORT + 9,
 }
 
 
