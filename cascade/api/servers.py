@@ -363,7 +363,7 @@ async def server_delete(core: Core, req: Request) -> Response:
         if volumes:
             core.tasks.start("volumes of a server", boot_volumes.gone_with(core, entry, volumes))
     elif reply.status == 404:
-        await core.watch.missing(entry)
+        await core.watch.noticed(entry)
     else:
         await core.watch.refused(intent, req)
     point("server.delete:answered")

@@ -231,7 +231,7 @@ async def volume_delete(core: Core, req: Request) -> Response:
         else:
             await core.watch.ended(entry)
     elif reply.status == 404:
-        await core.watch.missing(entry)
+        await core.watch.noticed(entry)
     else:
         await core.watch.refused(intent, req)
     return await from_site(core, req, entry.site, reply)

@@ -137,7 +137,7 @@ async def at_site(core: Core, req: Request, entry: IndexEntry) -> Response:
             return shown
         raise
     if not req.match.get("rest") and (reply.status == 404 or _deleted(entry, reply)):
-        await core.watch.missing(entry)
+        await core.watch.noticed(entry)
     return await from_site(core, req, entry.site, reply)
 
 

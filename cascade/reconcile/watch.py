@@ -160,6 +160,16 @@ class Watch:
             log.warning("gone without us", kind=entry.kind, id=entry.id, site=entry.site)
             await self._gone(entry.kind, entry.id)
 
+    async def noticed(self, entry: IndexEntry) -> None:
+        """The same for a request that is answered all the same: where its ports may have been, another site may be away.
+
+        What cannot be tidied up now is by the rounds, or by the audit.
+        """
+        try:
+            await self.missing(entry)
+        except SiteError as e:
+            log.warning("gone, and not tidied up yet", kind=entry.kind, id=entry.id, error=str(e))
+
     async def find_stamped(self, intent: Intent) -> Reply | None:
         """The site's server with the intent's stamp, as a 202 answer; None if there is none or the site is silent."""
         try:

@@ -187,7 +187,7 @@ async def machine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Any
         pass
 
     yield SimpleNamespace(
-        conf=load([], []), store=store, sites=sites, cursors=Cursors(), watch=SimpleNamespace(missing=nothing),
+        conf=load([], []), store=store, sites=sites, cursors=Cursors(), watch=SimpleNamespace(noticed=nothing),
         discovery=SimpleNamespace(zones=lambda *_: ["nova"], window=lambda _: ("2.1", "2.100")),
     )  # fmt: skip
     await store.close()
@@ -241,7 +241,7 @@ async def test_a_server_shown_as_deleted_has_no_ports_any_more(core: Any, path: 
         body = json.dumps({"server": {"id": S2, "status": status, "name": "DELETED"}}).encode()
         return Reply(target, 200, {"content-type": "application/json"}, body)
 
-    core.watch, core.south.call, kept = SimpleNamespace(missing=missing), call, core.watch
+    core.watch, core.south.call, kept = SimpleNamespace(noticed=missing), call, core.watch
     try:
         assert (await HANDLERS["zonal"](core, request("compute", "GET", path))).status == 200
     finally:

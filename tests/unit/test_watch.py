@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from cascade.model.errors import Conflict, Fault
+from cascade.model.errors import Conflict, Fault, SiteUnreachable
 from cascade.reconcile import watch as watching
+from cascade.store.index import IndexEntry
 from cascade.store.schema import intents as table
 from tests.unit.watch_fake import World, a_world, heir_of
 
@@ -34,6 +35,26 @@ async def test_another_process_keeps_its_hands_off(world: World) -> None:
     assert world.ports.released == []
     await a.close()
     await b.close()
+
+
+async def test_a_look_at_what_is_gone_does_not_fail_for_another_site(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server's own site says 404 while a site its network stands in is away: the client gets his 404, the tidying comes later."""
+    a = await world.process()
+    entry = IndexEntry(kind="server", id="s1", site="paris", project_id="p", user_id="u", created=1.0)
+    await a._store.index.add_many([entry])
+
+    async def away(device: str, *, keep: set[str] | None) -> None:
+        raise SiteUnreachable("tokyo", "network: counts as down, not tried")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.ports, "release", away)
+        with pytest.raises(SiteUnreachable):
+            await a.missing(entry)
+        await a.noticed(entry)
+        assert await a._store.index.get("server", "s1") is not None, "nothing is forgotten before it is done"
+    await a.noticed(entry)
+    assert await a._store.index.get("server", "s1") is None and world.ports.released == ["s1"]
+    await a.close()
 
 
 async def test_one_heir(world: World) -> None:
