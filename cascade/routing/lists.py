@@ -11,8 +11,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from math import sqrt
 from typing import Any
 from urllib.parse import urlencode
+
+import msgspec
 
 from cascade.model.errors import SiteError, SiteUnreachable
 from cascade.model.reply import Reply
@@ -23,9 +26,10 @@ from cascade.routing.streams import MAX_PAGE, Ask, Index, Listing, North, Reader
 
 __all__ = ["MAX_PAGE", "Ask", "Index", "Listing", "North", "Page", "Row", "UnknownMarker", "links_key", "next_href", "page"]
 
-_BUDGET, _LEAST = 2 * MAX_PAGE, 20
-"""Rows asked for at once over all sites, and of one of them: neither memory nor work grows with the number of sites. A site
-that has more of the page than its part is asked again, for twice as many each time."""
+_BUDGET = 2 * MAX_PAGE
+"""Rows asked for at once over all sites: neither memory nor work grows with the number of sites. Where a page of each would be
+more than this, each is asked for its part and half again as much as parts differ by chance; a site that has more of the page
+is asked again, for twice as many each time."""
 
 
 @dataclass(kw_only=True)
@@ -108,7 +112,7 @@ async def _merged(
     reduced = has_detail(what.collection) and not what.path.endswith("/detail")
     if reduced:
         reader.path += "/detail"  # the sort values are only there
-    chunk = limit + offset if (limit + offset) * len(sites) <= _BUDGET else max(_LEAST, _BUDGET // len(sites))
+    chunk = _chunk(limit + offset, len(sites))
     walk = scope(what.project, what.path, what.params)
     marker = what.param("marker")
     known = {} if marker is None else cursors.recall(walk, marker) or {}
@@ -137,10 +141,15 @@ async def _merged(
         at = {s.site: s.at and await reader.north_id(s.site, s.at) for s in streams.values() if s.placed}
         cursors.remember(walk, await reader.north_id(rows[-1].site, rows[-1].id), {**known, **at})
     if reduced:
-        rows = [replace(r, raw=brief(what.collection, r.raw)) for r in rows]
+        rows = [msgspec.structs.replace(r, raw=brief(what.collection, r.raw)) for r in rows]
     return Page(
         rows=rows, more=out.more and bool(rows), failed=reader.failed, extra=reader.extra, foreign=reader.foreign
     )  # fmt: skip
+
+
+def _chunk(rows: int, sites: int) -> int:
+    part = rows / max(1, sites)
+    return rows if rows * sites <= _BUDGET else min(rows, int(part + 1.5 * sqrt(part) + 2))
 
 
 async def _located(

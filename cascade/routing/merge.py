@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 R = TypeVar("R")
+_INVERTED = bytes(max(0, 254 - c) for c in range(256))
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,8 @@ class Merged(Generic[R]):
     taken: dict[str, int]
     more: bool
     starved: frozenset[str]
-    """Open sites that ran out before the page was full: nothing may follow until their next rows are here."""
+    """Open sites that ran out before the page was full: nothing may follow until the next rows of one of them are here, and
+    those of the others will most likely be asked for next."""
 
 
 def merge(streams: Mapping[str, Sequence[R]], limit: int, *, key: Callable[[R], Any], open: Collection[str] = ()) -> Merged[R]:
@@ -48,8 +50,29 @@ def merge(streams: Mapping[str, Sequence[R]], limit: int, *, key: Callable[[R], 
             heapq.heappop(heads)
             if site in open:
                 starved = frozenset({site})
-    full = len(rows) >= limit
-    return Merged(rows, taken, more=bool(heads) or bool(starved), starved=frozenset() if full else starved)
+    more, full = bool(heads) or bool(starved), len(rows) >= limit
+    if starved and not full:
+        starved |= _dry(heads, streams, dict(taken), limit - len(rows), key, open)
+    return Merged(rows, taken, more=more, starved=frozenset() if full else starved)
+
+
+def _dry(
+    heads: list[tuple[Any, str]], streams: Mapping[str, Sequence[R]], taken: dict[str, int], count: int, key: Callable[[R], Any],
+    open: Collection[str],
+) -> set[str]:  # fmt: skip
+    """Which other sites would run out of rows among the next ``count``: they are read at once, not one after another."""
+    dry = set()
+    while heads and count:
+        _, site = heads[0]
+        taken[site] = at = taken[site] + 1
+        count -= 1
+        if at < len(streams[site]):
+            heapq.heapreplace(heads, (key(streams[site][at]), site))
+        else:
+            heapq.heappop(heads)
+            if site in open:
+                dry.add(site)
+    return dry
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +96,7 @@ def sort_key(orders: Sequence[Order]) -> Callable[[Mapping[str, Any]], tuple[Any
     """
 
     def key(row: Mapping[str, Any]) -> tuple[Any, ...]:
-        return tuple(_Down(v) if o.descending else v for o in orders for v in [_value(row, o.field)])
+        return tuple([_down(_value(row, o.field)) if o.descending else _value(row, o.field) for o in orders])
 
     return key
 
@@ -92,19 +115,15 @@ def _value(row: Mapping[str, Any], field: str) -> tuple[Any, ...]:
     return (2, text.casefold(), text)
 
 
-class _Down:
-    """A value that compares the other way round."""
+def _down(value: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What compares the other way round. Plain values: C compares them, and a list compares each of its rows ten times."""
+    if value[0] == 0:
+        return value
+    if value[0] == 1:
+        return -1, -value[1]
+    return -2, _backwards(value[1]), _backwards(value[2])
 
-    __slots__ = ("value",)
 
-    def __init__(self, value: tuple[Any, ...]) -> None:
-        self.value = value
-
-    def __lt__(self, other: _Down) -> bool:
-        return other.value < self.value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Down) and self.value == other.value
-
-    def __hash__(self) -> int:
-        return hash(self.value)
+def _backwards(text: str) -> bytes:
+    # UTF-8 sorts as the letters do, and has no byte 0xff: put behind, it makes what begins with another come before that.
+    return text.encode(errors="surrogatepass").translate(_INVERTED) + b"\xff"

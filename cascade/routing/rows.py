@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -112,8 +111,7 @@ def owner_of(doc: Mapping[str, Any]) -> str | None:
     return next((v for k in _OWNER if isinstance(v := doc.get(k), str) and v), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """One row: the bytes the site sent, and the few values read from them."""
 
     site: str
@@ -122,32 +120,51 @@ class Row:
     raw: msgspec.Raw
     values: Mapping[str, Any]
     """Sort values by API field."""
-    created: float | None
+    age: Any
+    """When it was made, as the site says it."""
     owner: str | None
     """The site's id of the project it belongs to; None where the list does not say."""
+    deleted: bool
+
+    @property
+    def created(self) -> float | None:
+        """Unix seconds."""
+        return unix(self.age)
 
 
 def read_rows(site: str, raws: Sequence[msgspec.Raw], orders: Sequence[Order]) -> list[Row]:
     """Rows of a page. Raises msgspec.MsgspecError (DecodeError, ValidationError) for what is no object with a string id."""
-    fields = tuple(sorted({o.field.partition(".")[0] for o in orders}))
-    decoder, names = _decoder(fields)
+    decode, names, ages, owners = _decoder(tuple(sorted({o.field.partition(".")[0] for o in orders})))
     out = []
     for raw in raws:
-        head = decoder.decode(raw)
-        values = {name: getattr(head, attr) for attr, name in names}
-        age = next((values[k] for k in _AGE if values[k] is not None), None)
-        owner = next((values[k] for k in _OWNER if isinstance(values[k], str)), None)
-        out.append(Row(site, values["id"], raw, values, unix(age), owner))
+        head = decode(raw)
+        age, owner = getattr(head, ages[0]), None
+        if age is None:
+            age = getattr(head, ages[1])
+        for attr in owners:
+            if isinstance(found := getattr(head, attr), str):
+                owner = found
+                break
+        values = {name: getattr(head, attr) for name, attr in names}
+        out.append(Row(site, head.id, raw, values, age, owner, head.status == "DELETED"))
     return out
 
 
+Names = tuple[str, ...]
+
+
 @lru_cache(maxsize=256)
-def _decoder(fields: tuple[str, ...]) -> tuple[msgspec.json.Decoder[Any], tuple[tuple[str, str], ...]]:
-    """A decoder that looks at the named fields and skips over all others."""
-    names = [f for f in dict.fromkeys((*_AGE, *_OWNER, *fields)) if f != "id"]
-    attrs = {f"f{i}": name for i, name in enumerate(names)}
-    head = msgspec.defstruct("Head", [("id", str), *((a, Any, None) for a in attrs)], rename=attrs)
-    return msgspec.json.Decoder(head), (("id", "id"), *attrs.items())
+def _decoder(fields: Names) -> tuple[Callable[[msgspec.Raw], Any], tuple[tuple[str, str], ...], Names, Names]:
+    """What looks at the named fields and skips over all others; their attributes, those of ages, and of owners."""
+    names = [f for f in dict.fromkeys((*_AGE, *_OWNER, *fields)) if f not in ("id", "status")]
+    attrs = {name: f"f{i}" for i, name in enumerate(names)}
+    head = msgspec.defstruct(
+        "Head", [("id", str), ("status", Any, None), *((a, Any, None) for a in attrs.values())],
+        rename={attr: name for name, attr in attrs.items()},
+    )  # fmt: skip
+    every = attrs | {"id": "id", "status": "status"}
+    asked = tuple((f, every[f]) for f in fields)
+    return msgspec.json.Decoder(head).decode, asked, tuple(attrs[f] for f in _AGE), tuple(attrs[f] for f in _OWNER)
 
 
 def unix(text: Any) -> float | None:
