@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from cascade.routing.fields import Sheets
+
 if TYPE_CHECKING:
     from cascade.conf import Conf
     from cascade.quota.allowance import Allowances
@@ -50,6 +52,7 @@ class Core:
     allowances: Allowances
     cursors: Cursors
     hosts: Hosts
+    sheets: Sheets = field(default_factory=Sheets)
     tasks: Background = field(default_factory=lambda: Background())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,11 +11,14 @@ import structlog
 from cascade.api import building
 from cascade.api.adopt import adopt
 from cascade.api.core import Core
-from cascade.api.forward import north_doc, north_ids, site_reply, to_hub
+from cascade.api.forward import north_ids, site_reply, to_hub
+from cascade.api.links import url_words
 from cascade.api.request import Request, Response
+from cascade.model.errors import BadReply
 from cascade.model.reply import Reply
 from cascade.routing import lists, partial
 from cascade.routing.cursor import Cursors
+from cascade.routing.fields import Sheet
 from cascade.store.index import IndexEntry
 
 log = structlog.get_logger(__name__)
@@ -92,23 +95,28 @@ async def zonal_list(core: Core, req: Request) -> Response:
 
 
 async def _north_rows(core: Core, req: Request, rows: Sequence[lists.Row], *, every: bool) -> list[Any]:
-    """Rows in north terms, in order."""
-    by_site: dict[str, list[Any]] = {}
+    """Rows in north terms, in order, to be encoded."""
+    raws: dict[str, list[msgspec.Raw]] = {}
     for row in rows:
-        by_site.setdefault(row.site, []).append(msgspec.json.decode(row.raw))
-    done = {site: iter(await _north(core, req, site, docs)) for site, docs in by_site.items()}
+        raws.setdefault(row.site, []).append(row.raw)
+    done: dict[str, Iterator[Any]] = {}
+    if (held := raws.pop(building.PLACE, None)) is not None:
+        done[building.PLACE] = iter(held)
+    sheets = {site: _sheet(core, req, site, of_site) for site, of_site in raws.items()}
+    await core.store.pairs.read_ahead({site: sheet.ids for site, sheet in sheets.items()})
+    for site, sheet in sheets.items():
+        done[site] = iter(sheet.north({i: p.hub_id for i, p in core.store.pairs.read(site, sheet.ids).items() if p.hub_id != i}))
     out = [next(done[row.site]) for row in rows]
     if not every and req.caller.project_id:
-        there = [r for r, doc in zip(rows, out, strict=True) if doc.get("status") != "DELETED" and r.site != building.PLACE]
-        await _learn(core, req, there)
+        await _learn(core, req, [r for r in rows if r.site != building.PLACE and not r.deleted])
     return out
 
 
-async def _north(core: Core, req: Request, site: str, docs: list[Any]) -> list[Any]:
-    if site == building.PLACE:
-        return docs
-    found: list[Any] = await north_doc(core, site, docs, req.caller, req.service)
-    return found
+def _sheet(core: Core, req: Request, site: str, rows: Sequence[msgspec.Raw]) -> Sheet:
+    try:
+        return core.sheets.of(core.sites.get(site), req.service, url_words(core, site)).read(rows)
+    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+        raise BadReply(site, f"a row is not what it must be: {e}") from e
 
 
 async def _ours(core: Core, kind: str, site: str, rows: Sequence[lists.Row]) -> list[lists.Row]:

@@ -76,8 +76,13 @@ def to_north(doc: Any, *, site: Site, service: str, urls: Mapping[str, str] | No
     ``urls``: the site's base URL of each service (no version, no slash at the end) -> the north one. ``ints``: the keys
     that hold integer ids of the site in this document (``id`` of a migration).
     """
+    return northward(site=site, service=service, urls=urls, ints=ints)(doc)
+
+
+def northward(*, site: Site, service: str, urls: Mapping[str, str] | None = None, ints: Collection[str] = ()) -> Side:
+    """``to_north`` of one site and service, for who has many documents of it."""
     links = _Links(urls or {}, service)
-    side = _Side(
+    return Side(
         fields=FIELDS.get(service, _NONE),
         zone=lambda z: north_zone(site, z),
         host=lambda h: north_host(site.name, h),
@@ -87,19 +92,18 @@ def to_north(doc: Any, *, site: Site, service: str, urls: Mapping[str, str] | No
         ints=frozenset(ints),
         unstamp=True,
     )
-    return side.walk(doc, DEEPEST)
 
 
 def to_south(doc: Any, *, site: Site, service: str, ints: Collection[str] = ()) -> Any:
     """A copy of a request's decoded document in the site's terms: zone and host names, integer ids."""
-    side = _Side(
+    side = Side(
         fields=FIELDS.get(service, _NONE),
         zone=lambda z: south_zone(site, z),
         host=lambda h: south_host(site, h),
         number=lambda n: _south_int(site, n),
         ints=frozenset(ints),
     )
-    return side.walk(doc, DEEPEST)
+    return side(doc)
 
 
 def params_to_south(params: Iterable[tuple[str, str]], *, site: Site, service: str) -> list[tuple[str, str]]:
@@ -137,7 +141,7 @@ def _same(value: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Side:
+class Side:
     """One direction: what to do with each sort of value."""
 
     fields: Fields
@@ -155,6 +159,10 @@ class _Side:
     def __post_init__(self) -> None:
         named = _SPECIAL | self.fields.zones | self.fields.hosts | self.ints
         object.__setattr__(self, "special", named)
+
+    def __call__(self, doc: Any) -> Any:
+        """A copy of a decoded document."""
+        return self.walk(doc, DEEPEST)
 
     def walk(self, doc: Any, deeper: int) -> Any:
         """A copy. Every value of every row of every list comes by here: most are passed on without a call."""

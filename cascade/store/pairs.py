@@ -112,7 +112,12 @@ class Pairs:
         """site id -> pair."""
         if self._due(site, ids):
             await self.read_ahead({site: ids})
-        return {i: pair for i in ids if (pair := self._site.get((site, i))) is not None}
+        return self.read(site, ids)
+
+    def read(self, site: str, ids: Collection[str]) -> dict[str, Pair]:
+        """The same of what ``read_ahead`` has just been asked for."""
+        known = self._site
+        return {i: pair for i in ids if (pair := known.get((site, i))) is not None}
 
     async def read_ahead(self, ids: Mapping[str, Collection[str]]) -> None:
         """site -> its ids: read at once what ``to_hub`` will be asked site by site in a moment."""
