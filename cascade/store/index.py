@@ -16,6 +16,7 @@ from cascade.store.schema import presence as P
 from cascade.store.session import Session
 from cascade.store.settled import Settled
 
+_TOLD = 20_000
 # Said once, since a statement costs more to build than to run.
 _LIVE = select(T).where(T.c.kind == bindparam("kind"), T.c.id == bindparam("id"), T.c.deleted.is_(None))
 _OPEN = select(intents.c.id).where(intents.c.id == bindparam("id"))
@@ -43,6 +44,8 @@ class Index:
 
     def __init__(self, session: Session, settled: Settled | None = None) -> None:
         self._s, self._settled = session, settled or Settled()
+        self._told: dict[tuple[str, str], float] = {}
+        """Times of creation that rows are known to have."""
 
     async def add(self, kind: str, id: str, *, site: str, project_id: str, user_id: str, created: float | None = None) -> None:
         """Idempotent."""
@@ -183,8 +186,15 @@ class Index:
 
     async def set_created(self, kind: str, created: Mapping[str, float]) -> None:
         """The sites' own times, as seen in their answers; rows that have them already are not written."""
-        have = await self._times(kind, list(created))
-        wrong = {k: v for k, v in created.items() if k in have and have[k] != v}
+        told = self._told
+        new = {k: v for k, v in created.items() if told.get((kind, k)) != v}
+        if not new:
+            return
+        have = await self._times(kind, list(new))
+        wrong = {k: v for k, v in new.items() if k in have and have[k] != v}
+        if len(told) > _TOLD:
+            told.clear()
+        told.update({(kind, k): new[k] for k in have if k not in wrong})
         if not wrong:
             return
 
