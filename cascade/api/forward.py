@@ -78,7 +78,7 @@ async def site_reply(
     ids = translate.tokens_text(path) | translate.tokens_params(params)
     if doc is not None:
         ids |= translate.tokens(doc)
-    mapping = {**await south_ids(core, site, ids, req.caller), **(known or {})}
+    mapping = {**(await south_ids(core, site, ids, req.caller) if ids else {}), **(known or {})}
     where = core.sites.get(site)
     if mapping:
         path = translate.rewrite_text(path, mapping)
@@ -101,8 +101,9 @@ async def from_site(core: Core, req: Request, site: str, reply: Reply, *, ints: 
     """A site's answer made north."""
     if req.row is not None and req.row.raw:
         return Response.passed(reply)
-    if "json" in reply.headers.get("content-type", "") and reply.body and _readable(reply):
-        doc = await north_doc(core, site, reply.json(), req.caller, req.service, ints=ints)
+    doc = _document(reply) if "json" in reply.headers.get("content-type", "") and reply.body else None
+    if doc is not None:
+        doc = await north_doc(core, site, doc, req.caller, req.service, ints=ints)
         answer = Response.passed(reply, msgspec.json.encode(doc))
     else:
         mapping = await north_ids(core, site, translate.tokens_text(reply.body), req.caller)
@@ -115,18 +116,17 @@ async def from_site(core: Core, req: Request, site: str, reply: Reply, *, ints: 
     return answer
 
 
-def _readable(reply: Reply) -> bool:
-    """Whether the document of an answer can be decoded. Raises BadReply for a success that cannot.
+def _document(reply: Reply) -> Any:
+    """The decoded document of an answer, None where it is not to be decoded. Raises BadReply for a success that cannot.
 
     A refusal quotes what it refuses, halves of characters included, and is passed on as text then.
     """
     try:
-        reply.json()
+        return reply.json()
     except BadReply:
         if reply.ok:
             raise
-        return False
-    return True
+        return None
 
 
 async def north_doc(core: Core, site: str, doc: Any, caller: Caller, service: str, *, ints: Collection[str] = ()) -> Any:

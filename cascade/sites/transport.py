@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
@@ -143,7 +144,7 @@ class Transport:
                 slow.cancel()
             if not probe and (span := tracing.current.get()) is not None:
                 span.called(begun, target, service, method, urlsplit(url).path, result, remote)
-            telemetry.SOUTH_SECONDS.labels(target, service, outcome).observe(time.monotonic() - begun)
+            telemetry.south_seconds(target, service, outcome).observe(time.monotonic() - begun)
 
     @asynccontextmanager
     async def stream(
@@ -304,33 +305,52 @@ class Transport:
                 method, _url(url, params), headers=_headers(headers), data=body or None, allow_redirects=False
             )
             async with pending as response:
-                out, limit = bytearray(), self._limits.reply_bytes
-                async for chunk in response.content.iter_chunked(1 << 16):
-                    out += chunk
-                    if len(out) > limit:
-                        response.close()
-                        raise BadReply(target, f"answer larger than {limit} bytes")
-                return Reply(target, response.status, _lower(response), bytes(out))
+                return Reply(target, response.status, _lower(response), await self._body(target, response))
         except aiohttp.ClientError:
             raise
         except ValueError as e:
             raise Fault(400, _UNSENDABLE) from e
 
+    async def _body(self, target: str, response: aiohttp.ClientResponse) -> bytes:
+        """All of it, of a bounded length. Raises BadReply."""
+        limit = self._limits.reply_bytes
+        if (response.content_length or limit + 1) <= limit and "Content-Encoding" not in response.headers:
+            return await response.read()  # it is as long as it says
+        out = bytearray()
+        async for chunk in response.content.iter_chunked(1 << 16):
+            out += chunk
+            if len(out) > limit:
+                response.close()
+                raise BadReply(target, f"answer larger than {limit} bytes")
+        return bytes(out)
+
 
 def _url(url: str, params: Params | None) -> URL:
     path, _, query = url.partition("?")
-    scheme, _, rest = path.partition("://")
-    host, slash, tail = rest.partition("/")
-    if ".." in tail.split("/"):
-        raise Fault(400, "The path is not valid.")
-    pairs = list(params.items()) if isinstance(params, Mapping) else list(params or ())
-    more = urlencode(pairs, quote_via=quote, errors="surrogateescape")
-    query = "&".join(q for q in (query, more) if q)
-    text = f"{scheme}://{host}{slash}{quote(tail, safe=_SAFE)}"
+    text = _path(path)
+    if params:
+        pairs = params.items() if isinstance(params, Mapping) else params
+        more = _query(tuple(pairs))
+        query = f"{query}&{more}" if query else more
     whole = f"{text}?{quote(query, safe=_SAFE + '?')}" if query else text
     if len(whole) > _LONGEST:
         raise Fault(400, _UNSENDABLE)
     return URL(whole, encoded=True)
+
+
+@lru_cache(maxsize=2048)
+def _path(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    host, slash, tail = rest.partition("/")
+    if ".." in tail.split("/"):
+        raise Fault(400, "The path is not valid.")
+    return f"{scheme}://{host}{slash}{quote(tail, safe=_SAFE)}"
+
+
+@lru_cache(maxsize=256)
+def _query(pairs: tuple[tuple[str, str], ...]) -> str:
+    """A list asks many sites the same."""
+    return urlencode(pairs, quote_via=quote, errors="surrogateescape")
 
 
 def _headers(headers: Mapping[str, str]) -> dict[str, str]:
