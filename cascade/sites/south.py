@@ -26,8 +26,9 @@ from cascade.sites.grants import Grants
 from cascade.sites.limits import Limits
 from cascade.sites.registry import Sites
 from cascade.sites.shadow import Shadow, ShadowStore
-from cascade.sites.transport import Params, StreamReply, Transport
+from cascade.sites.transport import StreamReply, Transport
 from cascade.sites.tunnel import Tunnels
+from cascade.sites.wire import Params
 
 T = TypeVar("T")
 _VERSION_TAIL = re.compile(r"/v\d+(\.\d+)?(/.*)?$")

@@ -10,33 +10,22 @@ import asyncio
 import contextlib
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import lru_cache
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import aiohttp
-from yarl import URL
 
 from cascade import telemetry, tracing
 from cascade.model.errors import BadReply, Fault, SiteBusy, SiteTimeout, SiteUnreachable
 from cascade.model.reply import Reply
-from cascade.model.trace import request_id, tenant
+from cascade.model.trace import tenant
 from cascade.sites.health import Monitor
 from cascade.sites.limits import Limits
 from cascade.sites.turns import Full, Turns
+from cascade.sites.wire import UNSENDABLE, Params, address, length, sent_headers
 
-Params = Sequence[tuple[str, str]] | Mapping[str, str]
-
-_SAFE = "/:@!$&'()*+,;=~-._%[]"
-_OURS = frozenset({
-    "host", "content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade", "expect",
-    "accept-encoding", "cookie", "proxy-authorization", "x-service-token", "x-openstack-request-id", "user-agent",
-})  # fmt: skip
-_UNSENDABLE = "The request holds a header or an address that cannot be sent."
-_LONGEST = 20_000
-"""Bytes of an address: above what any client may ask us for, below what a service's web server takes."""
 _GATEWAY = frozenset({502, 503, 504})
 _READS = frozenset({"GET", "HEAD"})
 
@@ -165,9 +154,9 @@ class Transport:
         lane = self._lane(target, tls)
         idle = self._limits.stream_idle
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._limits.connect, sock_read=idle)
-        sent = _headers(headers)
-        if data is not None and (length := _length(headers)) is not None:
-            sent["Content-Length"] = str(length)
+        sent = sent_headers(headers)
+        if data is not None and (size := length(headers)) is not None:
+            sent["Content-Length"] = str(size)
         try:
             async with asyncio.timeout(self._limits.call):
                 await lane.streams.acquire()
@@ -179,7 +168,7 @@ class Transport:
             try:
                 async with asyncio.timeout(idle) as limit:
                     response = await lane.session.request(
-                        method, _url(url, params), headers=sent, data=None if upload is None else upload.paced(limit),
+                        method, address(url, params), headers=sent, data=None if upload is None else upload.paced(limit),
                         allow_redirects=False, timeout=timeout,
                     )  # fmt: skip
             except (TimeoutError, aiohttp.ClientError) as e:
@@ -187,7 +176,7 @@ class Transport:
                     raise upload.broken from e
                 raise self._failed(target, service, e, probe=False) from e
             except ValueError as e:
-                raise Fault(400, _UNSENDABLE) from e
+                raise Fault(400, UNSENDABLE) from e
             async with response:
                 self._account(target, service, response.status)
                 back = _lower(response)
@@ -302,14 +291,14 @@ class Transport:
     ) -> Reply:
         try:
             pending = lane.session.request(
-                method, _url(url, params), headers=_headers(headers), data=body or None, allow_redirects=False
+                method, address(url, params), headers=sent_headers(headers), data=body or None, allow_redirects=False
             )
             async with pending as response:
                 return Reply(target, response.status, _lower(response), await self._body(target, response))
         except aiohttp.ClientError:
             raise
         except ValueError as e:
-            raise Fault(400, _UNSENDABLE) from e
+            raise Fault(400, UNSENDABLE) from e
 
     async def _body(self, target: str, response: aiohttp.ClientResponse) -> bytes:
         """All of it, of a bounded length. Raises BadReply."""
@@ -323,47 +312,6 @@ class Transport:
                 response.close()
                 raise BadReply(target, f"answer larger than {limit} bytes")
         return bytes(out)
-
-
-def _url(url: str, params: Params | None) -> URL:
-    path, _, query = url.partition("?")
-    text = _path(path)
-    if params:
-        pairs = params.items() if isinstance(params, Mapping) else params
-        more = _query(tuple(pairs))
-        query = f"{query}&{more}" if query else more
-    whole = f"{text}?{quote(query, safe=_SAFE + '?')}" if query else text
-    if len(whole) > _LONGEST:
-        raise Fault(400, _UNSENDABLE)
-    return URL(whole, encoded=True)
-
-
-@lru_cache(maxsize=2048)
-def _path(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    host, slash, tail = rest.partition("/")
-    if ".." in tail.split("/"):
-        raise Fault(400, "The path is not valid.")
-    return f"{scheme}://{host}{slash}{quote(tail, safe=_SAFE)}"
-
-
-@lru_cache(maxsize=256)
-def _query(pairs: tuple[tuple[str, str], ...]) -> str:
-    """A list asks many sites the same."""
-    return urlencode(pairs, quote_via=quote, errors="surrogateescape")
-
-
-def _headers(headers: Mapping[str, str]) -> dict[str, str]:
-    out = {k: v for k, v in headers.items() if k.lower() not in _OURS}
-    out["Accept-Encoding"] = "identity"  # a small answer cannot become a large one
-    out["User-Agent"] = "cascade"
-    out["X-OpenStack-Request-ID"] = request_id.get()
-    return out
-
-
-def _length(headers: Mapping[str, str]) -> int | None:
-    value = next((v for k, v in headers.items() if k.lower() == "content-length"), None)
-    return int(value) if value is not None and value.isdigit() else None
 
 
 def _lower(response: aiohttp.ClientResponse) -> dict[str, str]:

@@ -16,7 +16,7 @@ from cascade.api.sanitise import split_target, undecodable
 from cascade.api.versions import requested
 from cascade.model.errors import WEBOB, BadReply, Fault, fault_body
 from cascade.model.reply import Reply
-from cascade.sites.transport import _url
+from cascade.sites.wire import address
 from tests.unit.sites_fake import caller
 
 WINDOW = ("2.1", "2.100")
@@ -68,9 +68,9 @@ def test_media_types(service: str, media: str, refused: bool) -> None:
 def test_a_query_that_is_no_utf8_goes_on_as_it_is() -> None:
     _, _, params = split_target("/compute/v2.1/servers?name=%FF&ok=%C3%AB")
     assert undecodable(params) and not undecodable([("ok", "ë")])
-    assert str(_url("http://site/servers", params)).endswith("?name=%FF&ok=%C3%AB")
+    assert str(address("http://site/servers", params)).endswith("?name=%FF&ok=%C3%AB")
     with pytest.raises(Fault) as caught:
-        _url("http://site/flavors/" + "x" * 70_000, None)
+        address("http://site/flavors/" + "x" * 70_000, None)
     assert caught.value.status == 400
 
 
