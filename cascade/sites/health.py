@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
@@ -19,12 +20,13 @@ from cascade.model.errors import SiteError
 from cascade.model.site import HUB
 from cascade.sites.breaker import Breaker, State
 from cascade.sites.limits import Limits
+from cascade.sites.owntime import within
 
 log = structlog.get_logger(__name__)
 
 _AT_ONCE = 10
 """Targets so many are probed at once when watching begins; more are spread over ``probe_gap``."""
-Probe = Callable[[str, str], Awaitable[None]]
+Probe = Callable[[str, str], Coroutine[Any, Any, None]]
 """(target, service): returns when the service answered; raises SiteError."""
 
 
@@ -191,8 +193,7 @@ class Monitor(Mapping[str, Health]):
     async def _probe_one(self, probe: Probe, target: str, service: str) -> None:
         begun = self._clock()
         try:
-            async with asyncio.timeout(self._limits.probe_deadline):
-                await probe(target, service)
+            await within(self._limits.probe_deadline, probe(target, service))
         except TimeoutError:
             self._failure(target, service, f"{service}: no answer within {self._limits.probe_deadline:g} s", probe=True)
         except SiteError as e:

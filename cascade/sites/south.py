@@ -24,6 +24,7 @@ from cascade.sites.buildrequest import Seals
 from cascade.sites.clouds import Clouds, Place
 from cascade.sites.grants import Grants
 from cascade.sites.limits import Limits
+from cascade.sites.owntime import LONGEST
 from cascade.sites.registry import Sites
 from cascade.sites.shadow import Shadow, ShadowStore
 from cascade.sites.transport import StreamReply, Transport
@@ -231,7 +232,7 @@ class South:
         try:
             reply = await self._transport.request(
                 target, service, "GET", service_root(place.endpoints[service]) + "/", headers={"accept": "application/json"},
-                tls=place.tls, timeout=self._limits.probe_deadline, probe=True,
+                tls=place.tls, timeout=self._limits.probe_deadline * LONGEST, probe=True,
             )  # fmt: skip
             if reply.status >= 500:
                 raise BadReply(target, f"{service}: its version document answers {reply.status}")
