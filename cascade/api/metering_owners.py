@@ -77,7 +77,7 @@ async def metrics(core: Core, caller: Caller, site: str, rows: Sequence[Row]) ->
     if not others(core, caller, site):
         return list(rows)
     known = await core.store.pairs.to_hub(site, {str(r.get("created_by_project_id")) for r in rows})
-    unsure = sorted({str(r["resource_id"]) for r in rows if r.get("created_by_project_id") not in known and r.get("resource_id")})
+    unsure = sorted({_resource_of(r) for r in rows if r.get("created_by_project_id") not in known} - {""})
     ours: set[str] = set()
     for first in range(0, len(unsure), _SEARCHED):
         reply = await core.south.call(
@@ -85,7 +85,12 @@ async def metrics(core: Core, caller: Caller, site: str, rows: Sequence[Row]) ->
             json={"in": {"id": unsure[first : first + _SEARCHED]}}, timeout=core.conf.list_deadline,
         )  # fmt: skip
         ours |= {str(r["id"]) for r in await resources(core, caller, site, reply.expect(200).json())}
-    return [r for r in rows if r.get("created_by_project_id") in known or str(r.get("resource_id")) in ours]
+    return [r for r in rows if r.get("created_by_project_id") in known or _resource_of(r) in ours]
+
+
+def _resource_of(row: Row) -> str:
+    """The id of a metric's resource: of a list its row names it, of a metric that is shown the whole resource is in it."""
+    return str(row.get("resource_id") or (row.get("resource") or {}).get("id") or "")
 
 
 KINDS = {"resource": resources, "metric": metrics}

@@ -126,3 +126,17 @@ async def test_a_metric_is_its_resources_owners(r: Rig) -> None:
     with pytest.raises(Fault) as refused:
         await locate(r.core, asks("GET", f"/v1/metric/{THEIRS}"), "metric", [THEIRS])
     assert refused.value.status == 404
+
+
+async def test_a_metric_that_is_shown_holds_its_resource(r: Rig) -> None:
+    """Where a list's row names the resource, one that is shown has the whole of it: an alarm on a metric is found by that."""
+    for owner, found in ((SHADOW, True), (STRANGER, False)):
+        ident, resource = f"{MINE[:-1]}{'2' if found else '3'}", {"id": THEIRS, "project_id": owner}
+        shown = {"id": ident, "created_by_project_id": STRANGER, "resource": resource}
+        r.south.answer = lambda _, path, __, s=shown, e=resource: reply([e] if "search" in path else s)
+        request = asks("GET", f"/v1/metric/{ident}")
+        if found:
+            assert (await locate(r.core, request, "metric", [ident]))[0] == {ident: "paris"}
+        else:
+            with pytest.raises(Fault):
+                await locate(r.core, request, "metric", [ident])
