@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 from gabbi import driver, fixture
@@ -110,7 +111,7 @@ class Sweep:
         left = False
         for path, key in _KINDS:
             for name in set(self._rows(site, path, key)) - self._kept[site.name, path]:
-                left |= site("metric", "DELETE", f"{path}/{name}").status not in (204, 404)
+                left |= site("metric", "DELETE", f"{path}/{quote(name)}").status not in (204, 404)
         return left
 
     def _rows(self, site: Cloud, path: str, key: str) -> list[str]:

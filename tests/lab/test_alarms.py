@@ -108,39 +108,52 @@ def alarm(c: Cloud, kind: str, rule: dict[str, Any], **more: Any) -> str:
 def becomes(c: Cloud, m: Measured, ident: str, state: str) -> dict[str, Any]:
     """Measure on until an alarm is in a state."""
 
-    def look() -> dict[str, Any] | None:
+    end = time.monotonic() + SECONDS
+    while True:
         m.write()
         shown: dict[str, Any] = c("alarming", "GET", f"/v2/alarms/{ident}").json()
-        return shown if shown["state"] == state else None
-
-    return dict(wait(f"{ident} is not {state}", look, SECONDS))
+        if shown["state"] == state:
+            return shown
+        assert time.monotonic() < end, (state, shown["state"], shown["state_reason"])
+        time.sleep(2)
 
 
 def test_an_alarm_over_sites_follows_their_mean_and_calls(
-    demo: Cloud, measured: Measured, webhook: tuple[str, list[tuple[dict[str, str], dict[str, Any]]]]
+    demo: Cloud, admin: Cloud, measured: Measured, webhook: tuple[str, list[tuple[dict[str, str], dict[str, Any]]]]
 ) -> None:
-    """The mean of both servers is 30: above 25 only together, for paris alone is at 10. Then both go quiet."""
+    """The mean of both servers is 30, and no server's alone. Then both go quiet."""
     where, got = webhook
     query = {"and": [{"=": {"ended_at": None}}, {"in": {"id": list(measured.servers.values())}}]}
-    rule = {"metric": "load", "resource_type": "generic", "query": json.dumps(query), "threshold": 25.0}
+    rule = {
+        "metric": "load",
+        "resource_type": "generic",
+        "query": json.dumps(query),
+        "threshold": 30.0,
+        "comparison_operator": "eq",
+    }
     trusted = f"trust+http://{where}"
-    ident = alarm(demo, "gnocchi_aggregation_by_resources_threshold", rule, alarm_actions=[trusted], ok_actions=[f"http://{where}"])
+
+    def called(state: str) -> tuple[dict[str, str], dict[str, Any]]:
+        return next(one for one in wait(f"no call: {state}", lambda: [o for o in got if o[1]["current"] == state], 30))
+
+    kind = "gnocchi_aggregation_by_resources_threshold"
+    ident = alarm(demo, kind, rule | {"comparison_operator": "eq"}, alarm_actions=[trusted], ok_actions=[f"http://{where}"])
     try:
-        shown = becomes(demo, measured, ident, "alarm")
-        assert "30.0" in shown["state_reason"], shown
-        headers, told = wait("no call", lambda: got and got.pop(0), 30)
-        assert (told["alarm_id"], told["current"], told["reason_data"]["most_recent"]) == (ident, "alarm", 30.0)
+        becomes(demo, measured, ident, "alarm")
+        headers, told = called("alarm")
+        assert (told["alarm_id"], told["reason_data"]["most_recent"]) == (ident, 30.0)
         token = headers["x-auth-token"]  # of the trust that Aodh made: it acts as the tenant, in any site
-        seen = demo("identity", "GET", "/auth/tokens", token=token, headers={"X-Subject-Token": token}).json()["token"]
+        seen = admin("identity", "GET", "/auth/tokens", headers={"X-Subject-Token": token}).json()["token"]
         assert (seen["user"]["id"], seen["project"]["id"]) == (demo.user_id, demo.project_id) and "OS-TRUST:trust" in seen
-        mine = {s["id"] for s in demo("compute", "GET", "/servers", token=token).json()["servers"]}
-        assert set(measured.servers.values()) <= mine
+        for server in measured.servers.values():
+            assert demo("compute", "GET", f"/servers/{server}", token=token).status == 200
+        got.clear()
         measured.load = dict.fromkeys(ZONES, QUIET)
         becomes(demo, measured, ident, "ok")
-        headers, told = wait("no second call", lambda: got and got.pop(0), 30)
-        assert (told["previous"], told["current"]) == ("alarm", "ok") and "x-auth-token" not in headers
+        headers, told = called("ok")
+        assert told["previous"] == "alarm" and "x-auth-token" not in headers
         history = demo("alarming", "GET", f"/v2/alarms/{ident}/history").json()
-        assert [h["type"] for h in history].count("state transition") == 2
+        assert [h["type"] for h in history].count("state transition") >= 2
     finally:
         measured.load = dict(LOAD)
         assert demo("alarming", "DELETE", f"/v2/alarms/{ident}").status == 204
