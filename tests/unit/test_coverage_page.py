@@ -30,6 +30,11 @@ def test_verdicts() -> None:
     assert C not in page
 
 
+def test_requests_of_one_file_are_one_row() -> None:
+    some = {f"heat_tempest_plugin.tests.api.test_heat_api.stacks_{x}.test_request": ["p", "p"] for x in ("create_stack", "show")}
+    assert "| heat api | stacks (2) | `stacks` | works |" in coverage.render({"paris": some}, {})
+
+
 def test_a_part_replaces_its_own(tmp_path: Path) -> None:
     coverage.save(tmp_path, "paris", {A: ["p", "f"], B: ["p", "p"]})
     coverage.save(tmp_path, "paris", {A: ["p", "p"]})
