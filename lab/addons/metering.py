@@ -34,10 +34,11 @@ USERS = ("gnocchi", "ceilometer")
 POLLED = """sources:
 - name: lab
   interval: 30
-  meters: [volume.size, volume.snapshot.size, image.size, ip.floating]
+  meters: [image.size, ip.floating]
 sinks: []
 """
-"""What services are asked for; Ceilometer ships no file of its own. A fake hypervisor has nothing to be polled."""
+"""What services are asked for; Ceilometer ships no file of its own. A fake hypervisor has nothing to be polled, and Ceilometer 27.0
+cannot ask Cinder: openstacksdk misses a section of its configuration that it does not know."""
 
 
 def procs(state: State) -> list[Proc]:
@@ -152,7 +153,6 @@ def _ceilometer(state: State, cloud: Cloud) -> Ini:
         },
         "service_credentials": Context(state, cloud).auth("ceilometer", interface="internalURL"),
         "notification": {"workers": 1},
-        "service_types": {"cinder": "block-storage"},  # volumev3, the default, is unknown to openstacksdk
         "polling": {"cfg_file": place.etc / "polling.yaml", "heartbeat_socket_dir": place.run},
         "oslo_messaging_rabbit": {"heartbeat_in_pthread": True, "rabbit_quorum_queue": False},
     }
