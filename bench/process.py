@@ -66,9 +66,10 @@ class Process:
     child: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Run it."""
+        """Run it. What it imports may be kept compiled, as it is where it is installed, whatever this shell is told about that."""
+        env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
         with self.log.open("ab") as out:
-            self.child = subprocess.Popen(self.argv, stdout=out, stderr=out, cwd=CHECKOUT)
+            self.child = subprocess.Popen(self.argv, stdout=out, stderr=out, cwd=CHECKOUT, env=env)
 
     def stop(self) -> None:
         """End it politely, by pid."""

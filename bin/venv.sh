@@ -12,7 +12,7 @@ if ! [ -e .venv/ready ] || [ pyproject.toml -nt .venv/ready ]; then
     mkdir -p "$cache"
     # uv installs twenty times faster than pip; its cache stays in the lab's state folder.
     .venv/bin/python -m uv --version >/dev/null 2>&1 || .venv/bin/python -m pip install -q --cache-dir "$cache/pip" uv
-    UV_CACHE_DIR="$cache/uv" .venv/bin/python -m uv pip install -q --python .venv/bin/python \
+    UV_CACHE_DIR="$cache/uv" .venv/bin/python -m uv pip install -q --compile-bytecode --python .venv/bin/python \
         -e '.[osc,lab,test,mysql,postgresql]'
     touch .venv/ready
 fi

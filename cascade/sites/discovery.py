@@ -30,6 +30,10 @@ REFRESH = 300.0
 RELOAD = 15.0
 """Seconds between two looks at the rows of sites, since another process may have changed them, and at a site that did not
 tell everything when it was last asked."""
+_AT_ONCE = 16
+"""Targets asked at once: each is asked for some five things."""
+_SOON, _SOON_EACH = 10.0, 0.1
+"""Seconds after a start until all targets are looked at, at most; for each target."""
 DEFAULTS: Mapping[str, Window] = {"compute": ("2.1", "2.1"), "volume": ("3.0", "3.0"), "placement": ("1.0", "1.0")}
 """What is believed of a service nobody has asked yet."""
 _ENTRIES = {"compute": "v2.1", "volume": "v3", "placement": "v1"}
@@ -141,17 +145,23 @@ class Discovery:
             await self.refresh(*new, timeout=5.0)
 
     async def refresh(self, *targets: str, timeout: float = 30.0) -> None:
-        """Ask these targets (all, where none is named) at once; one that fails keeps what was known of it."""
-        await asyncio.gather(*(self._learn(t, timeout) for t in targets or self._targets()))
+        """Ask these targets (all, where none is named), some at once; one that fails keeps what was known of it."""
+        places = asyncio.Semaphore(_AT_ONCE)
+
+        async def learn(target: str) -> None:
+            async with places:
+                await self._learn(target, timeout)
+
+        await asyncio.gather(*(learn(t) for t in targets or self._targets()))
 
     async def run(self) -> None:
         """Keep facts and the rows of sites fresh; never returns."""
         loop = asyncio.get_running_loop()
-        next_all = loop.time()  # at once: what the store remembered may be old
-        self._due.set()
+        # What the store remembered may be old; but who serves for the first second has requests to answer, not all sites to ask.
+        next_all = loop.time() + min(_SOON, _SOON_EACH * len(self._targets()))
         while True:
             try:
-                async with asyncio.timeout(RELOAD * random.uniform(0.8, 1.2)):
+                async with asyncio.timeout(min(RELOAD * random.uniform(0.8, 1.2), max(0.0, next_all - loop.time()))):
                     await self._due.wait()
             except TimeoutError:
                 pass

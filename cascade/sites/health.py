@@ -25,7 +25,7 @@ from cascade.sites.owntime import within
 log = structlog.get_logger(__name__)
 
 _AT_ONCE = 10
-"""Targets so many are probed at once when watching begins; more are spread over ``probe_gap``."""
+"""Targets so many are probed at once when watching begins; more are spread over ``probe_down``."""
 Probe = Callable[[str, str], Coroutine[Any, Any, None]]
 """(target, service): returns when the service answered; raises SiteError."""
 
@@ -206,7 +206,7 @@ class Monitor(Mapping[str, Health]):
     async def _watch_one(self, target: str) -> None:
         poked, limits = self._pokes[target], self._limits
         if len(self._essential) > _AT_ONCE:  # a process that begins has something else to do than to ask them all in one moment
-            await asyncio.sleep(limits.probe_gap * self._jitter())
+            await asyncio.sleep(limits.probe_down * self._jitter())
         while True:
             poked.clear()
             await self.check(target)
