@@ -100,7 +100,7 @@ def test_a_site_that_says_nothing_is_seen_down(browser_page: Page, world: World)
     if not world.control:
         pytest.skip("only the simulator's sites hang on demand")
     page = browser_page
-    hang = {"site": "tokyo", "mode": "hang"}
+    hang = {"cloud": "tokyo", "mode": "hang"}
     assert raw(world.control + "/faults", "POST", body=json.dumps(hang).encode()).status < 300
     try:
         world.admin("compute", "GET", "/servers", all_tenants=1)  # somebody notices
