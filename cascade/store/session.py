@@ -36,6 +36,7 @@ class Session:
             # one, and without that of a ping: what it finds broken it does again, which is no harm.
             self._reads = create_async_engine(url, **_POSTGRESQL, isolation_level="AUTOCOMMIT")
         self._turn = asyncio.Lock()
+        self._writing: set[asyncio.Task[Any]] = set()
         self._reader = Reader(url) if self.sqlite else None
         for engine in (self.engine.sync_engine, self._reader.engine) if self._reader is not None else ():
             event.listen(engine, "connect", _pragmas)
@@ -44,8 +45,21 @@ class Session:
     async def write(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """``work`` in one transaction; tried again on serialisation failures, so it must have no other effects.
 
+        It comes to its end even where the caller is cancelled meanwhile: SQLite keeps a closed connection's transaction, and with
+        it the lock that all others wait for, as long as a statement of it has not been read to its end and nobody collects it.
         Raises Conflict for a broken uniqueness, StoreError where the database fails.
         """
+        task = asyncio.create_task(self._write(work), name="write")
+        self._writing.add(task)
+        task.add_done_callback(self._written)
+        return await asyncio.shield(task)
+
+    def _written(self, task: asyncio.Task[Any]) -> None:
+        self._writing.discard(task)
+        if not task.cancelled():
+            task.exception()  # it is for the caller; where he has gone, nobody has to see it
+
+    async def _write(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         for attempt in range(TRIES):
             try:
                 if not self.sqlite:
@@ -84,7 +98,8 @@ class Session:
             return await work(c)
 
     async def close(self) -> None:
-        """End all connections."""
+        """End all connections, once what is being written is."""
+        await asyncio.gather(*self._writing, return_exceptions=True)
         if self._reader is not None:
             await self._reader.close()
         await self.engine.dispose()
