@@ -124,11 +124,12 @@ class Audit:
 
     async def _guarded(self, site: str) -> None:
         try:
-            if await self._store.leases.acquire(f"audit/{site}", self._store.owner, self._interval * 0.9) is not None:
-                more = await self.look(site)
-                while more:
-                    await asyncio.sleep(AGAIN)
-                    more = await self.look(site)
+            key, ttl = f"audit/{site}", self._interval * 0.9
+            epoch = await self._store.leases.acquire(key, self._store.owner, ttl)
+            while epoch is not None and await self.look(site):
+                await asyncio.sleep(AGAIN)
+                if not await self._store.leases.renew(key, epoch, ttl):
+                    return  # it took too long, and another process looks now
         except CascadeError as e:
             log.info("what went at a site is looked for later", site=site, error=str(e))
 

@@ -10,12 +10,14 @@ from urllib.parse import parse_qsl
 
 import msgspec
 import pytest
+from sqlalchemy import select, update
 
 from cascade.reconcile import audit
 from cascade.reconcile.audit import WALKS, Audit
 from cascade.sites.south import Reply
 from cascade.store import Store
 from cascade.store.index import IndexEntry
+from cascade.store.schema import leases
 
 NOW = 1_800_000_000.0
 
@@ -170,6 +172,26 @@ async def test_much_that_nova_tells_of_is_settled_in_a_row(world: World) -> None
     assert await world.known("server") == set(ids[:2])
     since = [dict(parse_qsl(a.partition("?")[2]))["changes-since"] for a in world.site.asked if "deleted" in a]
     assert len(since) > 2 and len(set(since)) == 1
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("taken", [False, True])
+async def test_a_long_row_of_looks_keeps_its_lease_or_ends(world: World, monkeypatch: pytest.MonkeyPatch, taken: bool) -> None:
+    ids = await world.have("server", 9)
+    world.site.there["/servers"], world.site.deleted = [], ids
+    look, until = world.audit.look, list[float]()
+
+    async def slow(site: str) -> bool:
+        more = await look(site)
+        async with world.store._session.engine.connect() as c:
+            until.append((await c.execute(select(leases.c.until))).scalar_one())
+        if taken:  # by another process, since this one's had run out
+            await world.store._session.write(lambda c: c.execute(update(leases).values(owner="other", epoch=leases.c.epoch + 1)))
+        return more
+
+    monkeypatch.setattr(world.audit, "look", slow)
+    await world.audit._guarded("paris")
+    assert len(until) == 1 if taken else (len(until) > 2 and until == sorted(set(until)))
 
 
 @pytest.mark.usefixtures("few")
