@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from keystoneauth1 import exceptions as ksa_errors
+from openstack import exceptions as sdk_errors
+from openstack.config import OpenStackConfig
 
 from cascade.model.errors import BadReply, SiteError, SiteTimeout, SiteUnreachable
 from cascade.sites.limits import Limits
-from cascade.sites.sdk import OpenStackConfig
-from cascade.sites.sdk import exceptions as sdk_errors
 from cascade.sites.tokens import Token, TokenCache
 
 TYPES: Mapping[str, tuple[str, ...]] = {
