@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from cascade.api import measurer, metering_owners
 from cascade.api.core import Core
 from cascade.api.links import north_links, url_words
 from cascade.api.request import Params, Request, Response
@@ -72,9 +71,6 @@ async def site_reply(
     raw: bytes = req.body
     if doc is None and raw and (decoded := req.json()) is not None:
         doc = decoded
-    if req.service == "metric":
-        doc, params = await metering_owners.narrowed(core, req, site, doc, params)
-        doc = await measurer.south(core, site, doc)
     ids = translate.tokens_text(path) | translate.tokens_params(params)
     if doc is not None:
         ids |= translate.tokens(doc)
@@ -97,13 +93,15 @@ async def site_reply(
     return reply
 
 
-async def from_site(core: Core, req: Request, site: str, reply: Reply, *, ints: Collection[str] = ()) -> Response:
-    """A site's answer made north."""
+async def from_site(
+    core: Core, req: Request, site: str, reply: Reply, *, ints: Collection[str] = (), known: Mapping[str, str] | None = None
+) -> Response:
+    """A site's answer made north. ``ints``, ``known``: as of ``north_doc``."""
     if req.row is not None and req.row.raw:
         return Response.passed(reply)
     doc = _document(reply) if "json" in reply.headers.get("content-type", "") and reply.body else None
     if doc is not None:
-        doc = await north_doc(core, site, doc, req.caller, req.service, ints=ints)
+        doc = await north_doc(core, site, doc, req.caller, req.service, ints=ints, known=known)
         answer = Response.passed(reply, msgspec.json.encode(doc))
     else:
         mapping = await north_ids(core, site, translate.tokens_text(reply.body), req.caller)
@@ -129,11 +127,12 @@ def _document(reply: Reply) -> Any:
         return None
 
 
-async def north_doc(core: Core, site: str, doc: Any, caller: Caller, service: str, *, ints: Collection[str] = ()) -> Any:
-    """A decoded site document in north terms. ``ints``: keys that hold integer ids of the site."""
-    mapping = await north_ids(core, site, translate.tokens(doc), caller)
-    if service == "metric":
-        mapping |= await measurer.north(core, site)
+async def north_doc(
+    core: Core, site: str, doc: Any, caller: Caller, service: str, *, ints: Collection[str] = (),
+    known: Mapping[str, str] | None = None,
+) -> Any:  # fmt: skip
+    """A decoded site document in north terms. ``ints``: keys that hold integer ids of the site; ``known``: further id pairs."""
+    mapping = {**await north_ids(core, site, translate.tokens(doc), caller), **(known or {})}
     urls = url_words(core, site)
     return bodies.to_north(translate.rewrite(doc, mapping), site=core.sites.get(site), service=service, urls=urls, ints=ints)
 

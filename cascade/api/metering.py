@@ -19,8 +19,9 @@ import msgspec
 
 from cascade.api import metering_owners
 from cascade.api.core import Core
-from cascade.api.forward import from_site, north_ids, site_reply
+from cascade.api.forward import north_ids
 from cascade.api.links import north_links
+from cascade.api.metering_calls import from_site, site_reply
 from cascade.api.request import Request, Response
 from cascade.model.errors import Fault, SiteError
 from cascade.model.reply import Reply

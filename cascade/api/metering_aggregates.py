@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from cascade.api.core import Core
-from cascade.api.forward import from_site, north_doc, site_reply
 from cascade.api.metering import Places, any_site, at, away, locate, places
+from cascade.api.metering_calls import from_site, north_doc, site_reply
 from cascade.api.request import Request, Response
 from cascade.model.errors import Fault, SiteError
 from cascade.model.reply import Reply

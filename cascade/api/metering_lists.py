@@ -18,8 +18,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 from cascade.api import metering_owners
 from cascade.api.core import Core
-from cascade.api.forward import from_site, north_doc, site_reply
 from cascade.api.metering import any_site, away, places, said
+from cascade.api.metering_calls import from_site, north_doc, site_reply
 from cascade.api.request import Params, Request, Response
 from cascade.model.errors import Fault, SiteError
 from cascade.model.reply import Reply

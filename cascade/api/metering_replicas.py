@@ -7,8 +7,8 @@ import asyncio
 import structlog
 
 from cascade.api.core import Core
-from cascade.api.forward import from_site, site_reply
 from cascade.api.metering import any_site, away
+from cascade.api.metering_calls import from_site, site_reply
 from cascade.api.request import Request, Response
 from cascade.model.errors import SiteError
 from cascade.model.reply import Reply
