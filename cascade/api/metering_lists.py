@@ -14,14 +14,14 @@ import functools
 import heapq
 from collections.abc import Callable, Sequence
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from cascade.api import metering_owners
 from cascade.api.core import Core
 from cascade.api.metering import any_site, away, places, said
 from cascade.api.metering_calls import from_site, north_doc, site_reply
 from cascade.api.request import Params, Request, Response
-from cascade.model.errors import Fault, SiteError
+from cascade.model.errors import BadReply, Fault, SiteError
 from cascade.model.reply import Reply
 
 LARGEST = 1000
@@ -152,7 +152,8 @@ async def _marked(core: Core, req: Request, sites: Sequence[str], mark: str) -> 
             return sites[0], {}
         raise Fault(400, f"Invalid marker '{mark}': take it from the link to the next page.")
     kind = req.match.get("type", "generic")
-    path = f"/v1/metric/{ident}" if req.row.resource == "metric" else f"/v1/resource/{kind}/{ident}"
+    named = quote(ident, safe=":@")  # it goes into a path, and a client may say anything
+    path = f"/v1/metric/{named}" if req.row.resource == "metric" else f"/v1/resource/{kind}/{named}"
     shown = _shown(req, path + ("/history" if revision else ""))
     for site in sites:
         try:
@@ -168,18 +169,36 @@ async def _marked(core: Core, req: Request, sites: Sequence[str], mark: str) -> 
 
 
 async def _mark(core: Core, req: Request, site: str, row: Row, north: Row) -> str:
-    """The marker after a row. Of a revision its number is read from the link after it in its resource's own history."""
+    """The marker after a row. Of a revision its number is read from the link after it in its resource's own history.
+
+    Raises BadReply where the history has changed since the row was read.
+    """
     assert req.row is not None
     history = (req.param("history") or "false").lower() in ("1", "true", "t", "yes", "y", "on")
     if not history or req.row.resource == "metric":
         return str(north["id"])
     shown = _shown(req, f"/v1/resource/{req.match.get('type', 'generic')}/{north['id']}/history")
-    since = row["revision_start"]
-    reply = await site_reply(core, shown, site, timeout=core.conf.list_deadline)
-    before = [r["revision_start"] for r in reply.expect(200).json()].index(since)
-    reply = await site_reply(core, shown, site, params=[("limit", str(before + 1))], timeout=core.conf.list_deadline)
-    revision = _revision(_linked(reply) or "")[1]
-    return f"{north['id']}@{revision}@{since}"
+    since: str = row["revision_start"]
+    before: Params = []
+    for _ in range(_PAGES):
+        reply = await _history(core, shown, site, [*before, ("limit", str(LARGEST))])
+        there = [r["revision_start"] for r in reply.json()]
+        if since in there:
+            up_to = await _history(core, shown, site, [*before, ("limit", str(there.index(since) + 1))])
+            if revision := _revision(_linked(up_to) or "")[1]:
+                return f"{north['id']}@{revision}@{since}"
+            break
+        if (mark := _linked(reply)) is None:
+            break
+        before = [("marker", mark)]
+    raise BadReply(site, "a history changed while it was read")
+
+
+async def _history(core: Core, shown: Request, site: str, params: Params) -> Reply:
+    reply = await site_reply(core, shown, site, params=params, timeout=core.conf.list_deadline)
+    if not reply.ok:
+        raise BadReply(site, f"a history changed while it was read: {reply.status}")
+    return reply
 
 
 def _revision(mark: str) -> tuple[str, str, str]:

@@ -15,7 +15,7 @@ from cascade.api.metering_aggregates import aggregates
 from cascade.api.metering_lists import metric_list
 from cascade.api.request import Request
 from cascade.conf import load
-from cascade.model.errors import Fault
+from cascade.model.errors import BadReply, Fault
 from cascade.model.reply import Reply
 from cascade.model.site import HUB, Site
 from cascade.model.table import Kind, Row
@@ -146,6 +146,17 @@ async def test_a_history_is_paged_by_its_links(r: Rig) -> None:
             break
         (mark,) = parse_qs(urlsplit(got.headers["Link"].strip("<").partition(">")[0]).query)["marker"]
     assert seen == sorted(((i, at) for rows in ROWS.values() for i, at, _ in rows), key=lambda one: one[1])
+
+
+@pytest.mark.parametrize("then", [Reply("", 404, {}, b"{}"), Reply("", 200, {"content-type": "application/json"}, b"[]")])
+async def test_a_history_that_changes_under_the_reader_is_the_sites_failure(r: Rig, then: Reply) -> None:
+    """Deleted or trimmed between the list and the look for its last row's number: no page with a wrong link, and no 500."""
+    row = Row(pattern="", kind=Kind.ZONAL_LIST, resource="resource", handler="metric_list", ties=("revision_start:asc",))
+    r.south.answer = lambda site, path, _: then if path.endswith("/history") else history(site, path, r.south.asked[-1][3])
+    req = Request(service="metric", method="GET", path="/v1/resource/generic", params=[("history", "true"), ("limit", "1")],
+                  headers={}, row=row, caller=caller("admin", project=TENANT), request_id="r")  # fmt: skip
+    with pytest.raises(BadReply):
+        await metric_list(r.core, req)
 
 
 async def test_a_write_that_a_site_missed_is_made_before_it_is_asked_again(r: Rig) -> None:
