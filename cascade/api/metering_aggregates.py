@@ -15,7 +15,7 @@ import msgspec
 
 from cascade.api.core import Core
 from cascade.api.metering import Places, any_site, at, away, locate, places
-from cascade.api.metering_calls import from_site, north_doc, site_reply
+from cascade.api.metering_calls import from_site, is_true, north_doc, site_reply
 from cascade.api.request import Request, Response
 from cascade.model.errors import Fault, SiteError
 from cascade.model.reply import Reply
@@ -23,7 +23,6 @@ from cascade.routing import series
 from cascade.routing.series import Ask, Node, Series
 
 Doc = dict[str, Any]
-_TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
 Group = str
 """The group of a ``groupby``, as text; empty without one."""
 
@@ -107,7 +106,7 @@ def _sole(req: Request, *, aggregated: bool) -> str | None:
         bounded = req.param("start") is not None and req.param("stop") is not None
         if not (aggregated and bounded and _zero(overlap)):
             return "needed_overlap"
-    return "use_history" if (req.param("use_history") or "").lower() in _TRUE else None
+    return "use_history" if is_true(req, "use_history") else None
 
 
 def _zero(text: str) -> bool:
