@@ -15,7 +15,7 @@ import msgspec
 
 from cascade.api.core import Core
 from cascade.api.metering import Places, any_site, at, away, locate, places
-from cascade.api.metering_calls import from_site, is_true, north_doc, site_reply
+from cascade.api.metering_calls import from_site, north_doc, site_reply
 from cascade.api.request import Request, Response
 from cascade.model.errors import Fault, SiteError
 from cascade.model.reply import Reply
@@ -106,7 +106,7 @@ def _sole(req: Request, *, aggregated: bool) -> str | None:
         bounded = req.param("start") is not None and req.param("stop") is not None
         if not (aggregated and bounded and _zero(overlap)):
             return "needed_overlap"
-    return "use_history" if is_true(req, "use_history") else None
+    return "use_history" if req.true("use_history") else None
 
 
 def _zero(text: str) -> bool:

@@ -15,14 +15,6 @@ from cascade.model.caller import Caller
 from cascade.model.reply import Reply
 
 
-_TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
-
-
-def is_true(req: Request, name: str) -> bool:
-    """Whether a parameter says what Gnocchi takes for yes."""
-    return (req.param(name) or "").lower() in _TRUE
-
-
 async def site_reply(
     core: Core, req: Request, site: str, *, doc: Any = None, params: Params | None = None, path: str | None = None,
     timeout: float | None = None,

@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 from cascade.api import metering_owners
 from cascade.api.core import Core
 from cascade.api.metering import any_site, away, places, said
-from cascade.api.metering_calls import from_site, is_true, north_doc, site_reply
+from cascade.api.metering_calls import from_site, north_doc, site_reply
 from cascade.api.request import Params, Request, Response
 from cascade.model.errors import BadReply, Fault, SiteError
 from cascade.model.reply import Reply
@@ -174,7 +174,7 @@ async def _mark(core: Core, req: Request, site: str, row: Row, north: Row) -> st
     Raises BadReply where the history has changed since the row was read.
     """
     assert req.row is not None
-    if not is_true(req, "history") or req.row.resource == "metric":
+    if not req.true("history") or req.row.resource == "metric":
         return str(north["id"])
     shown = _shown(req, f"/v1/resource/{req.match.get('type', 'generic')}/{north['id']}/history")
     since: str = row["revision_start"]

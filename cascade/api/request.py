@@ -15,6 +15,9 @@ from cascade.model.table import Row
 Params = list[tuple[str, str]]
 
 
+_TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
+
+
 @dataclass(kw_only=True, slots=True)
 class Request:
     """One north request after sanitising and authentication."""
@@ -46,6 +49,10 @@ class Request:
             return msgspec.json.decode(self.body) if self.body else None
         except (msgspec.DecodeError, UnicodeDecodeError):
             return None
+
+    def true(self, name: str) -> bool:
+        """Whether a parameter says what the services (by oslo.utils) take for yes."""
+        return (self.param(name) or "").lower() in _TRUE
 
     def param(self, name: str) -> str | None:
         """The last value of a query parameter."""

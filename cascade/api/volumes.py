@@ -266,7 +266,7 @@ async def _going_too(core: Core, req: Request, entry: IndexEntry, what: Any = No
     if entry.kind == "group_snapshot":
         found = await children(core, entry.site, "snapshot", group_snapshot_id=entry.id)
         return [("snapshot", s["id"]) for s in found]
-    if entry.kind == "volume" and (req.param("cascade") or "").lower() in ("true", "1", "t", "yes", "y", "on"):
+    if entry.kind == "volume" and req.true("cascade"):
         return [("snapshot", s["id"]) for s in await children(core, entry.site, "snapshot", volume_id=entry.id)]
     if entry.kind == "group" and isinstance(what, dict):
         return [("volume", v["id"]) for v in await children(core, entry.site, "volume", group_id=entry.id)]
