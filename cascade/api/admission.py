@@ -24,6 +24,9 @@ from cascade.sites.turns import Full, Reason, Turns
 from cascade.tables import passed
 
 _OPERATORS = 16
+_SHARE = 0.75
+"""Of the places one project may have, however many are free. The hub's Nova calls the gateway back for some requests (its
+proxies of volumes and images): with all places full of those everybody would wait for them, and they for a place."""
 _LONGEST = 60.0
 _SPREAD = 1.5
 """Who were refused together shall not come again together."""
@@ -44,12 +47,12 @@ class Admission:
     def __init__(self, conf: Conf) -> None:
         own = conf.requests
 
-        def turns(places: int) -> Turns:
-            return Turns(places, queue=own.waiting, each=own.waiting_per_project, patience=own.patience)
+        def turns(places: int, most: int | None = None) -> Turns:
+            return Turns(places, queue=own.waiting, each=own.waiting_per_project, patience=own.patience, most=most)
 
         self._doors = {
-            Door.REQUESTS: turns(own.in_work), Door.PASSED: turns(own.in_work), Door.STREAMS: turns(own.streams),
-            Door.OPERATORS: turns(_OPERATORS),
+            Door.REQUESTS: turns(own.in_work, math.ceil(own.in_work * _SHARE)), Door.PASSED: turns(own.in_work),
+            Door.STREAMS: turns(own.streams), Door.OPERATORS: turns(_OPERATORS),
         }  # fmt: skip
 
     async def served(self, door: Door, who: str, gone: Callable[[], bool], serve: Callable[[], Awaitable[Response]]) -> Response:
@@ -61,8 +64,7 @@ class Admission:
         """
         turns = self._doors[door]
         tenant.set(who)
-        free = turns.inside < turns.places
-        begun = await (turns.acquire(who) if free else self._waited(door, turns, who, gone))
+        begun = await (turns.acquire(who) if turns.free(who) else self._waited(door, turns, who, gone))
         flows = False
         try:
             answer = await serve()

@@ -48,11 +48,15 @@ class _Line:
 
 
 class Turns:
-    """``places``: at most so many inside. ``queue``, ``each``: at most so many wait, in all and in one line. ``patience``: seconds
-    that it makes sense to wait; who has to expect more is refused at once."""
+    """``places``: at most so many inside, ``most`` of them of one line. ``queue``, ``each``: at most so many wait, in all and in
+    one line. ``patience``: seconds that it makes sense to wait; who has to expect more is refused at once."""
 
-    def __init__(self, places: int, *, queue: int, each: int, patience: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, places: int, *, queue: int, each: int, patience: float, most: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
         self.places, self.queue, self.each, self.patience, self._clock = places, queue, each, patience, clock
+        self.most = places if most is None else most
         self.inside = self.waiting = 0
         self._lines: dict[str, _Line] = {}
         self._levels: dict[int, OrderedDict[str, _Line]] = {}  # lines with somebody waiting, by how many they have inside
@@ -60,13 +64,18 @@ class Turns:
         self._begun = 0.0  # the sum of when those inside began
         self._pace = 0.0  # seconds inside, the average of those who left
 
+    def free(self, who: str) -> bool:
+        """Whether there is a place he may have: then nobody waits but lines that have as many as they may."""
+        line = self._lines.get(who)
+        return self.inside < self.places and (line is None or line.inside < self.most)
+
     async def acquire(self, who: str, *, sure: bool = False) -> float:
         """A place for ``who``, to be given back to ``release`` with what is returned. ``sure``: wait, however long.
 
         Raises Full, at once or, where a shorter line's newcomer needs the room, while it waits.
         """
         line = self._lines.get(who)
-        if self.inside < self.places:  # then nobody waits
+        if self.free(who):
             return self._let_in(line or self._new(who))
         if not sure:
             self._may_wait(0 if line is None else len(line.waiting))
@@ -134,8 +143,8 @@ class Turns:
         return now
 
     def _next(self) -> None:
-        while self.waiting and self.inside < self.places:
-            line = next(iter(self._levels[min(self._levels)].values()))
+        while self.waiting and self.inside < self.places and (least := min(self._levels)) < self.most:
+            line = next(iter(self._levels[least].values()))
             self._unrank(line)
             future, _ = line.waiting.popitem(last=False)
             self.waiting -= 1

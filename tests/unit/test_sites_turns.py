@@ -68,10 +68,10 @@ async def ticks(n: int = 4) -> None:
         await asyncio.sleep(0)
 
 
-@given(STEPS, st.integers(1, 4), st.integers(0, 8), st.integers(0, 4))
-def test_never_too_many_and_nothing_left(steps: list[tuple[str, Any]], places: int, queue: int, each: int) -> None:
+@given(STEPS, st.integers(1, 4), st.integers(0, 8), st.integers(0, 4), st.integers(1, 4))
+def test_never_too_many_and_nothing_left(steps: list[tuple[str, Any]], places: int, queue: int, each: int, most: int) -> None:
     async def run() -> None:
-        turns = Turns(places, queue=queue, each=each, patience=1e9)
+        turns = Turns(places, queue=queue, each=each, patience=1e9, most=most)
         room, sure = Room(turns), 0
         for step, what in steps:
             if step == "come":
@@ -89,8 +89,9 @@ def test_never_too_many_and_nothing_left(steps: list[tuple[str, Any]], places: i
                     enough.set()
             assert room.inside.total() <= turns.inside <= places
             assert turns.waiting <= queue + sure
+            assert max(room.inside.values(), default=0) <= most
         await ticks()
-        assert not turns.waiting or turns.inside == places, "a free place while somebody waits"
+        assert turns.inside == places or all(level >= most for level in turns._levels), "a free place while somebody waits"
         for task, enough in room.tasks:
             task.cancel() if len(room.tasks) % 2 else enough.set()
         end = 0
@@ -148,6 +149,25 @@ async def test_who_is_slow_does_not_fill_the_places() -> None:
     for task, _ in room.tasks:
         task.cancel()
     await asyncio.gather(*(t for t, _ in room.tasks), return_exceptions=True)
+
+
+async def test_no_line_has_all_places() -> None:
+    """Requests that wait for others of their own are in nobody else's way."""
+    room = Room(Turns(4, queue=100, each=100, patience=1e9, most=3))
+    for _ in range(10):
+        room.come("greedy")
+    await ticks()
+    assert (room.inside, room.turns.waiting) == ({"greedy": 3}, 7)
+    assert room.turns.free("modest") and not room.turns.free("greedy")
+    room.come("modest")
+    await ticks()
+    assert room.inside == {"greedy": 3, "modest": 1}
+    room.tasks[0][1].set()
+    await ticks()
+    assert room.inside == {"greedy": 3, "modest": 1} and room.turns.waiting == 6
+    for _, enough in room.tasks:
+        enough.set()
+    await asyncio.gather(*(t for t, _ in room.tasks))
 
 
 async def test_a_longer_line_gives_way() -> None:
