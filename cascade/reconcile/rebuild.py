@@ -8,19 +8,19 @@ that were in flight (their servers are found by tag), tombstones, remembered lis
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 import structlog
 
-from cascade.model.errors import Conflict, SiteError
+from cascade.model.errors import SiteError
 from cascade.model.site import Site
 from cascade.quota.amounts import block_amounts
 from cascade.reconcile import imagedoc
 from cascade.reconcile.building import north_of
 from cascade.reconcile.net.replica import COMPANION, MEMBERS
+from cascade.reconcile.pages import pages
 from cascade.sites.registry import Sites
 from cascade.sites.south import South
 from cascade.store import Store
@@ -45,6 +45,8 @@ _CINDER = {
     "groups": "group",
     "group_snapshots": "group_snapshot",
 }
+
+_ALL = [("all_tenants", "1")]
 
 
 @dataclass
@@ -106,22 +108,20 @@ class Rebuild:
         for path, kind, into in (("projects", "project", found.projects), ("users", "user", found.users)):
             rows = (await self._get(site, "identity", f"/v3/{path}", [("domain_id", domains[0]["id"])]))[path]
             for row in rows:
-                hub = row["name"] if kind == "user" else _stamped(row) or row["name"]
-                into[row["id"]] = hub
-                await self._pair(found, Pair(kind=kind, hub_id=hub, site=site.name, site_id=row["id"], project_id=None))
+                into[row["id"]] = row["name"] if kind == "user" else _stamped(row) or row["name"]
+            await self._pairs(found, [Pair(kind=kind, hub_id=into[r["id"]], site=site.name, site_id=r["id"]) for r in rows])
 
     async def _network(self, site: Site, found: Found) -> None:
         for path, kind in _NEUTRON.items():
             key = path.rsplit("/", 1)[-1].replace("-", "_")
-            reply = await self._south.call(site.name, "network", "GET", f"/v2.0/{path}", timeout=60)
-            for row in reply.json().get(key, []) if reply.ok else []:
-                hub = _stamped(row)
-                if hub:
-                    owner = found.projects.get(
-                        row.get("project_id", ""), row.get("project_id") if site.identity == "shared" else None
-                    )
-                    of = MEMBERS.name if path == "address-groups" and hub.endswith(COMPANION) else kind
-                    await self._pair(found, Pair(kind=of, hub_id=hub, site=site.name, site_id=row["id"], project_id=owner))
+            async for rows in pages(self._south, site.name, "network", f"/v2.0/{path}", key):
+                pairs = []
+                for row in rows:
+                    if hub := _stamped(row):
+                        owner = self._owner(site, row.get("project_id") or "", found)
+                        of = MEMBERS.name if path == "address-groups" and hub.endswith(COMPANION) else kind
+                        pairs.append(Pair(kind=of, hub_id=hub, site=site.name, site_id=row["id"], project_id=owner))
+                await self._pairs(found, pairs)
 
     async def _images(self, site: Site, found: Found) -> None:
         path: str | None = "/v2/images?limit=200&visibility=all"
@@ -132,35 +132,32 @@ class Rebuild:
             path = doc.get("next")
         # Of several copies the complete one is meant, then the one that got the hub's id; who made the others is gone.
         copies.sort(key=lambda c: (c[1]["status"] != "active", c[0] != c[1]["id"], c[1]["created_at"]))
-        for hub, row in copies:
-            await self._pair(found, Pair(kind="image", hub_id=hub, site=site.name, site_id=row["id"], project_id=None))
+        await self._pairs(found, [Pair(kind="image", hub_id=hub, site=site.name, site_id=row["id"]) for hub, row in copies])
 
     async def _servers(self, site: Site, found: Found) -> None:
-        async for rows in self._pages(site, "compute", "/servers/detail", "servers", "2.52"):
+        async for rows in pages(self._south, site.name, "compute", "/servers/detail", "servers", params=_ALL, version="2.52"):
             await self._page_of_servers(site, rows, found)
 
     async def _page_of_servers(self, site: Site, rows: list[dict[str, Any]], found: Found) -> None:
-        entries, held = [], []
+        entries, held, pairs = [], [], []
         for row in rows:
             entry = self._entry(site, "server", row, found)
             if entry is None:
                 continue
             if (north := north_of(row.get("tags", ()))) is not None:
                 entry = replace(entry, id=north)
-                await self._pair(
-                    found,
-                    Pair(kind="server", hub_id=north, site=site.name, site_id=row["id"], project_id=entry.project_id),
-                )
+                pairs.append(Pair(kind="server", hub_id=north, site=site.name, site_id=row["id"], project_id=entry.project_id))
             entries.append(entry)
             flavor = row["flavor"]  # embedded since 2.47: the site's copy may be gone, the server's own facts are not
             size = {"instances": 1, "cores": int(flavor["vcpus"]), "ram": int(flavor["ram"])}
             held.append((entry.id, entry.project_id, entry.user_id, size))
+        await self._pairs(found, pairs)
         await self._store.index.add_many(entries)
         await self._store.ledger.put_many(held)
 
     async def _cinder(self, site: Site, found: Found) -> None:
         for path, kind in _CINDER.items():
-            async for rows in self._pages(site, "volume", f"/{path}/detail", path, "3.60"):
+            async for rows in pages(self._south, site.name, "volume", f"/{path}/detail", path, params=_ALL, version="3.60"):
                 there = [(entry, row) for row in rows if (entry := self._entry(site, kind, row, found)) is not None]
                 await self._store.index.add_many([entry for entry, _ in there])
                 counted = [(entry, amounts) for entry, row in there if (amounts := block_amounts(kind, row))]
@@ -169,7 +166,7 @@ class Rebuild:
     def _entry(self, site: Site, kind: str, row: dict[str, Any], found: Found) -> IndexEntry | None:
         owner = row.get("tenant_id") or row.get(f"os-vol-tenant-attr:{'tenant_id'}") or row.get("project_id")
         owner = owner or row.get("os-extended-snapshot-attributes:project_id") or row.get("os-backup-project-attr:project_id")
-        project = found.projects.get(owner or "") if site.identity == "mapped" else owner
+        project = self._owner(site, owner or "", found)
         if not project:
             found.foreign += 1
             return None
@@ -186,33 +183,23 @@ class Rebuild:
             created=when.timestamp() if when else None, deleted=None,
         )  # fmt: skip
 
-    async def _pages(self, site: Site, service: str, path: str, key: str, version: str) -> AsyncIterator[list[dict[str, Any]]]:
-        marker: str | None = None
-        while True:
-            params = [("all_tenants", "1"), ("limit", "500"), *([("marker", marker)] if marker else [])]
-            reply = await self._south.call(site.name, service, "GET", path, params=params, version=version, timeout=60)
-            if reply.status >= 500:
-                reply.expect(200)  # half a site is not a rebuilt one
-            rows = reply.json().get(key, []) if reply.ok else []  # a service there may have no such kind
-            yield rows
-            if len(rows) < 500:
-                return
-            marker = rows[-1]["id"]
+    @staticmethod
+    def _owner(site: Site, project: str, found: Found) -> str | None:
+        """The hub's id of a site's project; None where it is none of ours."""
+        return (project or None) if site.identity == "shared" else found.projects.get(project)
 
     async def _get(self, site: Site, service: str, path: str, params: list[tuple[str, str]]) -> Any:
         path, _, query = path.partition("?")
         params = [*params, *(tuple(p.split("=", 1)) for p in query.split("&") if p)]  # type: ignore[list-item]
         return (await self._south.call(site.name, service, "GET", path, params=params, timeout=60)).expect(200).json()
 
-    async def _pair(self, found: Found, pair: Pair) -> None:
-        """Remember a pair. What is known already stays: a second copy is left to the operator."""
-        try:
-            await self._store.pairs.put(pair)
-        except Conflict as e:
-            log.warning("a second copy is left alone", site=pair.site, copy=pair.site_id, error=str(e))
-            found.spare.append(f"{pair.kind} {pair.site_id}")
-            return
-        found.pairs += 1
+    async def _pairs(self, found: Found, pairs: list[Pair]) -> None:
+        """Remember them. What is known already stays: a second copy is left to the operator."""
+        spare = await self._store.pairs.put_many(pairs) if pairs else []
+        for pair in spare:
+            log.warning("a second copy is left alone", site=pair.site, kind=pair.kind, hub_id=pair.hub_id, copy=pair.site_id)
+        found.spare += [f"{pair.kind} {pair.site_id}" for pair in spare]
+        found.pairs += len(pairs) - len(spare)
 
 
 def _stamped(row: dict[str, Any]) -> str | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, delete, select
+from sqlalchemy import and_, delete, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cascade.model.errors import Conflict
@@ -75,6 +75,21 @@ class Pairs:
 
         await self._s.write(work)
         self._remember(pair)
+
+    async def put_many(self, pairs: Sequence[Pair]) -> list[Pair]:
+        """The same for many of one site in one transaction (rebuild). What either side of is paired otherwise is given back."""
+
+        async def work(c: AsyncConnection) -> list[Pair]:
+            spare: list[Pair] = []
+            for at in range(0, len(pairs), 200):
+                spare += await _add(c, pairs[at : at + 200])
+            return spare
+
+        spare = await self._s.write(work)
+        for pair in pairs:
+            if pair not in spare:
+                self._remember(pair)
+        return spare
 
     async def drop(self, kind: str, hub_id: str, site: str) -> None:
         """Forget a pair."""
@@ -179,3 +194,24 @@ class Pairs:
 
 def _values(pair: Pair) -> dict[str, Any]:
     return {f: getattr(pair, f) for f in ("kind", "hub_id", "site", "site_id", "project_id")}
+
+
+async def _add(c: AsyncConnection, pairs: Sequence[Pair]) -> list[Pair]:
+    """Pairs of one site that are not there yet; returns those that cannot be."""
+    either = or_(T.c.hub_id.in_([p.hub_id for p in pairs]), T.c.site_id.in_([p.site_id for p in pairs]))
+    hub: dict[tuple[str, str], str] = {}
+    site: dict[tuple[str, str], str] = {}
+    for row in await c.execute(select(T.c.kind, T.c.hub_id, T.c.site_id).where(T.c.site == pairs[0].site, either)):
+        hub[row.kind, row.hub_id], site[row.kind, row.site_id] = row.site_id, row.hub_id
+    new: list[dict[str, Any]] = []
+    spare: list[Pair] = []
+    for p in pairs:
+        there = hub.get((p.kind, p.hub_id)), site.get((p.kind, p.site_id))
+        if there == (None, None):
+            hub[p.kind, p.hub_id], site[p.kind, p.site_id] = p.site_id, p.hub_id
+            new.append(_values(p))
+        elif there != (p.site_id, p.hub_id):
+            spare.append(p)
+    if new:
+        await c.execute(T.insert(), new)
+    return spare
