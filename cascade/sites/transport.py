@@ -28,6 +28,8 @@ from cascade.sites.wire import UNSENDABLE, Params, address, length, sent_headers
 
 _GATEWAY = frozenset({502, 503, 504})
 _READS = frozenset({"GET", "HEAD"})
+_LATE = 0.25
+"""Seconds after its deadline from which on a connection was given up late: this process had no time to look."""
 
 
 @dataclass(slots=True)
@@ -289,16 +291,24 @@ class Transport:
     async def _exchange(
         self, lane: _Lane, target: str, method: str, url: str, headers: Mapping[str, str], params: Params | None, body: bytes | None
     ) -> Reply:
-        try:
-            pending = lane.session.request(
-                method, address(url, params), headers=sent_headers(headers), data=body or None, allow_redirects=False
-            )
-            async with pending as response:
-                return Reply(target, response.status, _lower(response), await self._body(target, response))
-        except aiohttp.ClientError:
-            raise
-        except ValueError as e:
-            raise Fault(400, UNSENDABLE) from e
+        loop = asyncio.get_running_loop()
+        begun, again = loop.time(), True
+        while True:
+            try:
+                pending = lane.session.request(
+                    method, address(url, params), headers=sent_headers(headers), data=body or None, allow_redirects=False
+                )
+                async with pending as response:
+                    return Reply(target, response.status, _lower(response), await self._body(target, response))
+            except aiohttp.ConnectionTimeoutError:
+                # Nothing was sent. Where this process was late itself the connection may have stood in time all the same.
+                if not again or loop.time() - begun < self._limits.connect + _LATE:
+                    raise
+                again = False
+            except aiohttp.ClientError:
+                raise
+            except ValueError as e:
+                raise Fault(400, UNSENDABLE) from e
 
     async def _body(self, target: str, response: aiohttp.ClientResponse) -> bytes:
         """All of it, of a bounded length. Raises BadReply."""

@@ -117,6 +117,20 @@ async def test_unanswering_host_is_unreachable_within_the_connect_timeout(rig: R
             filler.close()
 
 
+async def test_a_process_that_was_late_itself_connects_once_more() -> None:
+    """Its loop stands still while a connection is made, wherever in that: the target answered in time and is asked."""
+    async with serving(Fake()) as fake:
+        for step in range(6):
+            rig = Rig(fake, connect=0.05)
+            asked = asyncio.create_task(rig.transport.request("paris", "compute", "POST", fake.url + "/x", headers={}))
+            for _ in range(step):
+                await asyncio.sleep(0)
+            time.sleep(0.4)  # noqa: ASYNC251  # it is the point
+            assert (await asked).status == 401
+            await rig.transport.close()
+        assert [path for method, path, _, _ in fake.seen if method == "POST"] == ["/x"] * 6
+
+
 async def test_hang_ends_at_the_deadline(rig: Rig) -> None:
     rig.fake.hang = True
     begun = time.monotonic()
