@@ -78,6 +78,11 @@ class World:
         """In all: one for each second server of a site."""
         return self.sizes.sites * (self.sizes.servers // 2)
 
+    @property
+    def ports(self) -> int:
+        """In all sites: one for each server."""
+        return self.servers
+
     def up(self) -> None:
         """Everything started and joined; nothing indexed."""
         with step(f"start {len(self.sites)} sites with {self.sizes.servers} servers each"):

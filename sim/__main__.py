@@ -57,7 +57,9 @@ def parse(argv: list[str] | None = None) -> tuple[World, Path | None]:
     p.add_argument("--gateway-url", default=Options.gateway_url)
     p.add_argument("--host", default=Options.host)
     p.add_argument("--many", type=int, default=0, metavar="N", help="instead of --sites, so many that share the hub's Keystone")
-    p.add_argument("--servers", type=int, default=0, metavar="M", help="servers each of them has from the start")
+    p.add_argument(
+        "--servers", type=int, default=0, metavar="M", help="servers each of them has from the start, with ports and volumes"
+    )
     for name in ("build", "delete", "volume", "token_life"):
         p.add_argument(f"--{name.replace('_', '-')}", type=float, default=getattr(Options, name), metavar="SECONDS")
     p.add_argument("--fault", action="append", default=[], metavar="CLOUD=FAULT", help="from the start; see below")

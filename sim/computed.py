@@ -13,12 +13,27 @@ from sim.world import Row
 
 SEEN = 2000
 """Rows kept after a look at them, in case the look changes them."""
+SERVER, PORT = "5eed", "90f7"
+"""What stands in the ids of servers and of their ports, which name each other."""
+
+
+def mixed(number: int) -> int:
+    """The first eight digits of an id, so by this rows stand in the order of their ids."""
+    return number * 0x9E3779B1 & 0xFFFFFFFF
 
 
 def uuid_of(mark: str, site: int, number: int) -> str:
     """The id of a row. Neighbours in time are no neighbours by uuid."""
-    mixed = number * 0x9E3779B1 & 0xFFFFFFFF
-    return f"{mixed:08x}-{mark}-4{site:03x}-8000-{number:012x}"
+    return f"{mixed(number):08x}-{mark}-4{site:03x}-8000-{number:012x}"
+
+
+def number_of(mark: str, site: int, ident: str) -> int | None:
+    """Which one such an id is of."""
+    try:
+        found = int(ident[-12:], 16)
+    except ValueError:
+        return None
+    return found if ident == uuid_of(mark, site, found) else None
 
 
 class Computed(dict[str, Row]):
@@ -43,11 +58,8 @@ class Computed(dict[str, Row]):
 
     def number(self, ident: str) -> int | None:
         """Which one a uuid is of; None if it is of none, or of one that is no more."""
-        try:
-            found = int(ident[-12:], 16)
-        except ValueError:
-            return None
-        return found if found < self.count and found not in self._gone and ident == self.ident(found) else None
+        found = number_of(self.MARK, self.site, ident)
+        return found if found is not None and found < self.count and found not in self._gone else None
 
     def __missing__(self, ident: str) -> Row:
         number = self.number(ident)
@@ -60,6 +72,11 @@ class Computed(dict[str, Row]):
             if super().get(old) == self.row(its):
                 super().__delitem__(old)
         return found
+
+    def look(self, ident: str) -> Row | None:
+        """The row, for whoever changes nothing: it need not be kept."""
+        number = None if super().__contains__(ident) else self.number(ident)
+        return super().get(ident) if number is None else self.row(number)
 
     def get(self, ident: object, default: Any = None) -> Any:
         """The row, or the default."""
@@ -87,10 +104,14 @@ class Computed(dict[str, Row]):
             del self[ident]
         return found
 
+    def numbers(self) -> Iterable[int]:
+        """Of all rows there were in the beginning."""
+        return range(self.count)
+
     def values(self) -> Iterable[Row]:  # type: ignore[override]
         """All of them: a walk for what is rarely asked."""
         yield from self.kept()
-        yield from self._computed(range(self.count))
+        yield from self._computed(self.numbers())
 
     def items(self) -> Iterable[tuple[str, Row]]:  # type: ignore[override]
         """The same, with their ids."""

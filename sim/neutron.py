@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 from sim.faults import WEBOB_404, Refused
@@ -22,6 +24,7 @@ from sim.neutron_core import (
 from sim.neutron_extensions import aliases
 from sim.neutron_groups import default_group
 from sim.neutron_tables import BY_PATH, KINDS, QUOTAS, Kind
+from sim.population_ports import Ports, ports_of_project
 from sim.web import Answer, Call, forbid, route
 from sim.world import Row
 
@@ -48,8 +51,15 @@ def create_one(call: Call, kind: Kind, given: Row) -> Row:
 
 def _within_quota(call: Call, kind: Kind, project: str) -> None:
     limit = quota_of(call, project)[kind.one]
-    if limit >= 0 and sum(1 for r in call.cloud[kind.many].values() if r["project_id"] == project) >= limit:
+    if limit >= 0 and _count(call, kind, project) >= limit:
         raise Refused(409, f"Quota exceeded for resources: ['{kind.one}'].", kind="OverQuota")
+
+
+def _count(call: Call, kind: Kind, project: str) -> int:
+    table = call.cloud[kind.many]
+    if kind.one == "port":
+        return ports_of_project(table, project)
+    return sum(1 for r in table.values() if r["project_id"] == project)
 
 
 def _create(kind: Kind, call: Call) -> Answer:
@@ -64,28 +74,34 @@ def _list(kind: Kind, call: Call) -> Row:
     if kind.one in ("security_group", "security_group_rule") and call.who.project_id:
         asked = call.get("project_id") or call.get("tenant_id") if kind.one == "security_group" else ""
         default_group(call.cloud, asked or call.who.project_id)
-    rows = [r for r in call.cloud[kind.many].values() if visible(call, kind, r) and matches(call, kind, r)]
-    keys, dirs = call.values("sort_key"), call.values("sort_dir")
-    rows.sort(key=lambda r: str(r["id"]))
+    table, wanted = call.cloud[kind.many], _wanted(call)
+    keys, dirs, marker, limit = call.values("sort_key"), call.values("sort_dir"), call.get("marker"), call.get("limit")
+    if limit and not limit.isdigit():
+        raise bad(f"Bad limit request: Limit must be an integer 0 or greater and not '{limit}'.", "BadRequest")
+    back, most = call.flag("page_reverse"), int(limit or 0)
+    if isinstance(table, Ports) and not keys and not back:  # no list of all of them is made for a page
+        if marker and not any(_meant(call, kind, [table[marker]] if marker in table else [], wanted)):
+            raise missing(kind, marker)
+        own = {} if call.who.admin or call.who.service else {"project_id": [call.who.project_id]}  # no more is visible
+        found = _meant(call, kind, table.select(wanted | own, marker), wanted)
+        rows = list(islice(found, most + 1 if most else None))
+        marker = ""
+    else:
+        rows = sorted(_meant(call, kind, table.values(), wanted), key=lambda r: str(r["id"]))
     for n, key in reversed(list(enumerate(keys))):
         reverse = n < len(dirs) and dirs[n] == "desc"
         rows.sort(key=lambda r, key=key: (r.get(key) is not None, str(r.get(key))), reverse=reverse)  # type: ignore[misc]
-    back = call.flag("page_reverse")
     if back:
         rows.reverse()
     links: Row = {}
-    marker = call.get("marker")
     if marker:
         at = next((n for n, r in enumerate(rows) if r["id"] == marker), None)
         if at is None:
             raise missing(kind, marker)
         rows = rows[at + 1 :]
-    limit = call.get("limit")
-    if limit and not limit.isdigit():
-        raise bad(f"Bad limit request: Limit must be an integer 0 or greater and not '{limit}'.", "BadRequest")
-    if limit.isdigit() and int(limit) > 0:
-        more = len(rows) > int(limit)
-        rows = rows[: int(limit)]
+    if most:
+        more = len(rows) > most
+        rows = rows[:most]
         links = _links(call, kind, rows, more, back)
     if back:
         rows.reverse()
@@ -105,12 +121,21 @@ def _links(call: Call, kind: Kind, rows: list[Row], more: bool, back: bool) -> R
     return {f"{kind.many}_links": [*found, {"rel": "previous", "href": href}]}
 
 
-def matches(call: Call, kind: Kind, row: Row) -> bool:
-    """Whether a row passes the query's filters: any of a name's values, all of the names."""
+def _wanted(call: Call) -> dict[str, list[str]]:
+    """The query's filters: any of a name's values, all of the names."""
     wanted: dict[str, list[str]] = {}
     for k, v in call.query:
         if k not in NO_FILTER:
             wanted.setdefault("project_id" if k == "tenant_id" else k, []).append(v)
+    return wanted
+
+
+def _meant(call: Call, kind: Kind, rows: Iterable[Row], wanted: Mapping[str, list[str]]) -> Iterable[Row]:
+    return (r for r in rows if visible(call, kind, r) and matches(kind, r, wanted))
+
+
+def matches(kind: Kind, row: Row, wanted: Mapping[str, list[str]]) -> bool:
+    """Whether a row passes filters."""
     for name, values in wanted.items():
         if name in TAG_FILTERS:
             asked = {t for v in values for t in v.split(",")}
@@ -312,9 +337,7 @@ def quota(call: Call, project: str) -> Row:
 @route("network", "GET", "/v2.0/quotas/{project}/details", "any")
 def quota_details(call: Call, project: str) -> Row:
     limits = quota(call, project)["quota"]
-    counts = {
-        k: sum(1 for r in call.cloud[KINDS[k].many].values() if r["project_id"] == project) if k in KINDS else 0 for k in limits
-    }
+    counts = {k: _count(call, KINDS[k], project) if k in KINDS else 0 for k in limits}
     return {"quota": {k: {"limit": v, "used": counts[k], "reserved": 0} for k, v in limits.items()}}
 
 

@@ -6,6 +6,7 @@ from sim.faults import Refused
 from sim.neutron_core import bad, bump, conflict, disallowed, fetch, hook, owned, show
 from sim.neutron_ipam import network_of
 from sim.neutron_tables import KINDS
+from sim.population_ports import ports_having
 from sim.web import Call, route
 from sim.world import Cloud, Row, new_id, zulu
 
@@ -28,12 +29,13 @@ def default_group(cloud: Cloud, project: str) -> Row:
     }  # fmt: skip
     cloud["security_groups"][group["id"]] = group
     for version in ("IPv4", "IPv6"):
-        _add(cloud, group, direction="egress", ethertype=version)
-        _add(cloud, group, direction="ingress", ethertype=version, remote_group_id=group["id"])
+        add_rule(cloud, group, direction="egress", ethertype=version)
+        add_rule(cloud, group, direction="ingress", ethertype=version, remote_group_id=group["id"])
     return group
 
 
-def _add(cloud: Cloud, group: Row, **values: object) -> Row:
+def add_rule(cloud: Cloud, group: Row, **values: object) -> Row:
+    """One more rule of a group; what is not given is as a rule has it by itself."""
     now = cloud.now()
     base = {name: a.default for name, a in RULE.attrs.items()}
     rule: Row = {
@@ -61,7 +63,7 @@ def _create(call: Call, row: Row, given: Row) -> None:
 @hook("security_group", "created")
 def _created(call: Call, row: Row, given: Row) -> None:
     for version in ("IPv4", "IPv6"):
-        _add(call.cloud, row, direction="egress", ethertype=version, belongs_to_default_sg=False)
+        add_rule(call.cloud, row, direction="egress", ethertype=version, belongs_to_default_sg=False)
 
 
 @hook("security_group", "update")
@@ -76,7 +78,7 @@ def _update(call: Call, row: Row, given: Row) -> None:
 def _delete(call: Call, row: Row, given: Row) -> None:
     if row["name"] == "default" and not call.who.admin:
         raise conflict("SecurityGroupCannotRemoveDefault", "Insufficient rights for removing default security group.")
-    if any(row["id"] in p["security_groups"] for p in call.cloud["ports"].values()):
+    if any(ports_having(call.cloud["ports"], "security_groups", row["id"])):
         raise conflict("SecurityGroupInUse", f"Security Group {row['id']} in use.")
 
 

@@ -10,6 +10,7 @@ from sim.neutron_extensions import aliases
 from sim.neutron_groups import default_group
 from sim.neutron_ipam import default_pools, give, give_back, network_of, new_mac, slaac, used
 from sim.neutron_tables import AUTO_DELETED, KINDS
+from sim.population_ports import ports_having
 from sim.web import Call
 from sim.world import Cloud, Row
 
@@ -67,7 +68,7 @@ def _show_network(call: Call, row: Row, doc: Row) -> None:
 
 @hook("network", "delete")
 def _drop_network(call: Call, row: Row, given: Row) -> None:
-    ports = [p for p in call.cloud["ports"].values() if p["network_id"] == row["id"]]
+    ports = list(ports_having(call.cloud["ports"], "network_id", row["id"]))
     held = [p["id"] for p in ports if p["device_owner"] not in AUTO_DELETED]
     if held:
         message = f"Unable to complete operation on network {row['id']}. There are one or more ports still in use on the network, "
@@ -262,8 +263,8 @@ def _port(call: Call, row: Row, given: Row) -> None:
 
 
 def _free_mac(cloud: Cloud, network_id: str, mac: str, port_id: str) -> None:
-    for p in cloud["ports"].values():
-        if p["network_id"] == network_id and p["mac_address"] == mac.lower() and p["id"] != port_id:
+    for p in ports_having(cloud["ports"], "network_id", network_id):
+        if p["mac_address"] == mac.lower() and p["id"] != port_id:
             text = f"Unable to complete operation for network {network_id}. The mac address {mac} is in use."
             raise conflict("MacAddressInUse", text)
 

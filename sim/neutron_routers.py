@@ -11,6 +11,7 @@ from sim.neutron_extensions import aliases
 from sim.neutron_ipam import exhausted, free_address, give, network_of, used
 from sim.neutron_ports import check_zones, remove_port
 from sim.neutron_tables import KINDS
+from sim.population_ports import ports_having
 from sim.web import Call, route
 from sim.world import Cloud, Row
 
@@ -34,9 +35,8 @@ def _system_port(call: Call, network: Row, project: str, router: Row, owner: str
 
 def ports_of(cloud: Cloud, router: Row, owner: str = "") -> list[Row]:
     """The router's ports."""
-    return [
-        p for p in cloud["ports"].values() if p["device_id"] == router["id"] and p["device_owner"] in (owner or INTERFACE, owner)
-    ]
+    owners = (owner or INTERFACE, owner)
+    return [p for p in ports_having(cloud["ports"], "device_id", router["id"]) if p["device_owner"] in owners]
 
 
 @hook("router", "create")

@@ -9,6 +9,7 @@ from sim.nova_create import plug
 from sim.nova_schema import closed, fields, unexpected
 from sim.nova_steps import ready
 from sim.nova_view import act, fetch, ports, touch
+from sim.population_ports import ports_having
 from sim.population_volumes import attachments_of
 from sim.web import Answer, Call, forbid, invalid, route
 from sim.world import Row, is_uuid
@@ -90,12 +91,8 @@ def _usable(call: Call, nic: Row) -> Row:
         return {**nic, "network": own[0]["id"]}
     if nic["network"] not in [n["id"] for n in own] and not (who.admin and nic["network"] in cloud["networks"]):
         raise unexpected(cloud, "oslo_messaging.rpc.client.RemoteError")
-    if any(
-        f["ip_address"] == nic["fixed_ip"]
-        for p in cloud["ports"].values()
-        if p["network_id"] == nic["network"]
-        for f in p["fixed_ips"]
-    ):
+    held = (f["ip_address"] for p in ports_having(cloud["ports"], "network_id", nic["network"]) for f in p["fixed_ips"])
+    if nic["fixed_ip"] in held:
         raise Refused(409, f"Fixed IP {nic['fixed_ip']} is already in use.")
     return nic
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sim.computed import Computed
 from sim.faults import Refused
 from sim.hosts import host_id
 from sim.web import Call
@@ -44,9 +45,11 @@ def links(cloud: Cloud, what: str, ident: str, *, bookmark_only: bool = False) -
     return found[1:] if bookmark_only else found
 
 
-def ports(cloud: Cloud, s: Row) -> list[Row]:
-    """The server's ports, in the order they came."""
-    found = (cloud["ports"].get(n) for n in s["nics"])
+def ports(cloud: Cloud, s: Row, *, only_look: bool = False) -> list[Row]:
+    """The server's ports, in the order they came. ``only_look``: nothing is changed in them."""
+    table = cloud["ports"]
+    one = table.look if only_look and isinstance(table, Computed) else table.get
+    found = (one(n) for n in s["nics"])
     return [p for p in found if p is not None and p["device_id"] == s["id"]]
 
 
@@ -58,7 +61,7 @@ def addresses(cloud: Cloud, s: Row, *, extended: bool = True) -> Row:
     floating = {
         (f["port_id"], f["fixed_ip_address"]): f["floating_ip_address"] for f in cloud["floatingips"].values() if f["port_id"]
     }
-    for p in ports(cloud, s):
+    for p in ports(cloud, s, only_look=True):
         rows = found.setdefault(cloud["networks"][p["network_id"]]["name"], [])
         for f in p["fixed_ips"]:
             pairs = [("fixed", f["ip_address"]), ("floating", floating.get((p["id"], f["ip_address"])))]
@@ -71,9 +74,8 @@ def addresses(cloud: Cloud, s: Row, *, extended: bool = True) -> Row:
 
 def group_names(cloud: Cloud, s: Row) -> list[Row]:
     """Names of the security groups of its ports."""
-    names = {
-        cloud["security_groups"][g]["name"] for p in ports(cloud, s) for g in p["security_groups"] if g in cloud["security_groups"]
-    }
+    groups = cloud["security_groups"]
+    names = {groups[g]["name"] for p in ports(cloud, s, only_look=True) for g in p["security_groups"] if g in groups}
     return [{"name": n} for n in sorted(names)]
 
 

@@ -1,4 +1,5 @@
-"""Servers nobody booted: up to a million, each with a volume or without (``sim.population_volumes``)."""
+"""Servers nobody booted: up to a million, each with a port (``sim.population_ports``), and with a volume or without
+(``sim.population_volumes``)."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import heapq
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from sim.computed import Computed, part
+from sim.computed import PORT, SERVER, Computed, part, uuid_of
 from sim.population_volumes import blocks
 from sim.world import Row
 
@@ -20,6 +21,21 @@ def order(row: Row) -> tuple[bool, float, str]:
     return not row["request"], -row["created_at"], row["id"]
 
 
+def made_at(newest: float, number: int) -> float:
+    """When a server was made, where the newest was at ``newest``."""
+    return newest - number * APART
+
+
+def name_of(site: int, number: int) -> str:
+    """Its name, which is its host name too."""
+    return f"server-{site}-{number}"
+
+
+def host_of(number: int) -> str:
+    """The host it is on."""
+    return f"seed-{number % 100}"
+
+
 def known_hex(name: str) -> str:
     """An id as Keystone makes it, the same in every run."""
     return hashlib.sha256(name.encode()).hexdigest()[:32]
@@ -28,7 +44,7 @@ def known_hex(name: str) -> str:
 class Population(Computed):
     """A table of servers, number 0 the newest."""
 
-    MARK = "5eed"
+    MARK = SERVER
 
     def __init__(
         self, site: int, count: int, owners: Sequence[tuple[str, str]], zone: str, flavor: Row, newest: float,
@@ -42,17 +58,17 @@ class Population(Computed):
     def row(self, number: int) -> Row:
         """The server as it was made."""
         project, user = self.owners[number * len(self.owners) // self.count]
-        made, name = self.newest - number * APART, f"server-{self.site}-{number}"
+        made, name, port = made_at(self.newest, number), name_of(self.site, number), uuid_of(PORT, self.site, number)
         return {
             "id": self.ident(number), "name": name, "project_id": project, "user_id": user, "created_at": made, "updated_at": made,
             "launched_at": made, "terminated_at": None, "deleted": False, "request": False, "flavor": self._flavor,
             "flavor_key": self._flavor["id"], "image_id": self._images[number % len(self._images)] if self._images else "",
             "image_props": {}, "metadata": {}, "tags": [], "vm_state": "active",
-            "task_state": None, "power_state": 1, "host": f"seed-{number % 100}", "zone": self._zone, "pinned_zone": None,
+            "task_state": None, "power_state": 1, "host": host_of(number), "zone": self._zone, "pinned_zone": None,
             "key_name": None, "locked": False, "locked_by": None, "locked_reason": None, "config_drive": "", "description": None,
             "hostname": name, "reservation_id": "r-seed", "launch_index": 0, "user_data": None, "hints": {},
-            "bdms": blocks(self.site, number, self.count), "nics": [],
-            "nic_tags": {}, "made_ports": [], "fault": None, "disk_config": "MANUAL", "accessIPv4": "", "accessIPv6": "",
+            "bdms": blocks(self.site, number, self.count), "nics": [port],
+            "nic_tags": {port: None}, "made_ports": [], "fault": None, "disk_config": "MANUAL", "accessIPv4": "", "accessIPv6": "",
             "number": number,
         }  # fmt: skip
 

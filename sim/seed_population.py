@@ -1,10 +1,10 @@
-"""What many tenants had before the simulator began: accounts and images at the hub, servers and volumes at sites."""
+"""What many tenants had before the simulator began: accounts and images at the hub, servers and volumes at sites, ports at both."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sim import glance
+from sim import glance, seed_networks
 from sim.cinder_rows import SNAPSHOT, new
 from sim.computed import uuid_of
 from sim.faults import Refused
@@ -12,6 +12,7 @@ from sim.hosts import DEFAULT_ZONE
 from sim.keystone_directory import grant, made
 from sim.nova import gone
 from sim.population import Population, shares, tenant
+from sim.population_ports import layout
 from sim.population_volumes import Attachments, Volumes
 from sim.world import Cloud, World
 
@@ -26,8 +27,16 @@ _IMAGE = "1a9e"
 
 
 def plant(world: World, cloud: Cloud, password: str) -> None:
-    """At the hub the tenants and images, at a site servers and volumes. Sites with a Keystone of their own know no such tenant."""
-    share = shares(len(world.clouds) - 1, world.options.tenants)
+    """At the hub the tenants and images, at a site servers and volumes, at both the networks and ports of the servers.
+
+    Sites with a Keystone of their own know no such tenant.
+    """
+    sites, options = len(world.clouds) - 1, world.options
+    share = shares(sites, options.tenants)
+    if cloud.hub or cloud.keystone is not None:
+        names = tuple((c.number, c.name) for c in world.clouds.values() if c.keystone is not None)
+        where = layout(names, sites, options.tenants, options.servers)
+        seed_networks.plant(cloud, where, _project(cloud, "service"), NEWEST)
     if cloud.hub:
         tenants = [tenant(n) for n in sorted({n for of_site in share.values() for n in of_site})]
         _accounts(cloud, tenants, password)

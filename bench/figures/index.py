@@ -10,12 +10,12 @@ from bench.world import World
 
 
 def rebuild(world: World) -> Iterator[Figure]:
-    """`cascade rebuild` of all servers and volumes, from nothing but the sites; the index on disk."""
+    """`cascade rebuild` of all servers, volumes and ports, from nothing but the sites; the index on disk."""
     world.indexed = False
-    servers, volumes = world.servers, world.volumes
+    servers, volumes, ports = world.servers, world.volumes, world.ports
     took = world.index()
-    yield Figure(f"rebuild of {servers} servers and {volumes} volumes", took, "s")
-    yield Figure("rebuild: the servers' share, as all rows cost the same", took * servers / (servers + volumes), "s", 300)
+    yield Figure(f"rebuild of {servers} servers, {volumes} volumes and {ports} ports", took, "s")
+    yield Figure("rebuild: the servers' share, as all rows cost the same", took * servers / (servers + volumes + ports), "s", 300)
     yield Figure("index on disk", world.database.size() / 2**20, "MiB")
 
 
