@@ -7,7 +7,8 @@ deadline that does not know this takes all sites for dead at once, in the moment
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 LONGEST = 4.0
@@ -34,3 +35,27 @@ async def within(seconds: float, work: Coroutine[Any, Any, None]) -> None:
         await task
     finally:
         task.cancel()
+
+
+@asynccontextmanager
+async def own_timeout(seconds: float) -> AsyncIterator[None]:
+    """As ``asyncio.timeout``, and what this process was late by does not count. Cheaper than ``within``: no task."""
+    loop = asyncio.get_running_loop()
+    end, last = loop.time() + seconds, loop.time() + LONGEST * seconds
+    watch: asyncio.TimerHandle | None = None
+
+    def look(due: float) -> None:
+        nonlocal end, watch
+        now = loop.time()
+        end = min(end + now - due, last)
+        if not limit.expired():
+            limit.reschedule(end)
+            watch = loop.call_at(now + seconds / _SLICES, look, now + seconds / _SLICES)
+
+    async with asyncio.timeout_at(end) as limit:
+        look(loop.time())
+        try:
+            yield
+        finally:
+            if watch is not None:
+                watch.cancel()

@@ -13,9 +13,13 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp.client_reqrep import ClientRequest
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 
 from cascade import telemetry, tracing
 from cascade.model.errors import BadReply, Fault, SiteBusy, SiteTimeout, SiteUnreachable
@@ -23,13 +27,12 @@ from cascade.model.reply import Reply
 from cascade.model.trace import tenant
 from cascade.sites.health import Monitor
 from cascade.sites.limits import Limits
+from cascade.sites.owntime import own_timeout
 from cascade.sites.turns import Full, Turns
 from cascade.sites.wire import UNSENDABLE, Params, address, length, sent_headers
 
 _GATEWAY = frozenset({502, 503, 504})
 _READS = frozenset({"GET", "HEAD"})
-_LATE = 0.25
-"""Seconds after its deadline from which on a connection was given up late: this process had no time to look."""
 
 
 @dataclass(slots=True)
@@ -59,6 +62,18 @@ class StreamReply:
         return bytes(out[:limit])
 
 
+class _Connector(aiohttp.TCPConnector):
+    """Gives up connecting after ``seconds`` in which this process could have noticed: aiohttp's own limit counts all of them."""
+
+    def __init__(self, seconds: float, **more: Any) -> None:
+        super().__init__(**more)
+        self._seconds = seconds
+
+    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:
+        async with own_timeout(self._seconds):
+            return await super().connect(req, traces, timeout)
+
+
 class _Lane:
     """What belongs to one target: its connections, its caps, its calls in flight that may be given up."""
 
@@ -69,8 +84,8 @@ class _Lane:
         self.reading: set[asyncio.Timeout] = set()
         # Turns and semaphore count, not the connector: a probe must not queue behind the calls that hang.
         self.session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=tls, keepalive_timeout=15, ttl_dns_cache=60),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect),
+            connector=_Connector(limits.connect, limit=0, ssl=tls, keepalive_timeout=15, ttl_dns_cache=60),
+            timeout=aiohttp.ClientTimeout(total=None),
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=["Content-Type", "User-Agent", "Accept"],
             trust_env=False,
@@ -155,7 +170,7 @@ class Transport:
         self._admit(target, service)
         lane = self._lane(target, tls)
         idle = self._limits.stream_idle
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._limits.connect, sock_read=idle)
+        timeout = aiohttp.ClientTimeout(total=None, sock_read=idle)
         sent = sent_headers(headers)
         if data is not None and (size := length(headers)) is not None:
             sent["Content-Length"] = str(size)
@@ -291,24 +306,16 @@ class Transport:
     async def _exchange(
         self, lane: _Lane, target: str, method: str, url: str, headers: Mapping[str, str], params: Params | None, body: bytes | None
     ) -> Reply:
-        loop = asyncio.get_running_loop()
-        begun, again = loop.time(), True
-        while True:
-            try:
-                pending = lane.session.request(
-                    method, address(url, params), headers=sent_headers(headers), data=body or None, allow_redirects=False
-                )
-                async with pending as response:
-                    return Reply(target, response.status, _lower(response), await self._body(target, response))
-            except aiohttp.ConnectionTimeoutError:
-                # Nothing was sent. Where this process was late itself the connection may have stood in time all the same.
-                if not again or loop.time() - begun < self._limits.connect + _LATE:
-                    raise
-                again = False
-            except aiohttp.ClientError:
-                raise
-            except ValueError as e:
-                raise Fault(400, UNSENDABLE) from e
+        try:
+            pending = lane.session.request(
+                method, address(url, params), headers=sent_headers(headers), data=body or None, allow_redirects=False
+            )
+            async with pending as response:
+                return Reply(target, response.status, _lower(response), await self._body(target, response))
+        except aiohttp.ClientError:
+            raise
+        except ValueError as e:
+            raise Fault(400, UNSENDABLE) from e
 
     async def _body(self, target: str, response: aiohttp.ClientResponse) -> bytes:
         """All of it, of a bounded length. Raises BadReply."""

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from cascade.sites.owntime import LONGEST, within
+from cascade.sites.owntime import LONGEST, own_timeout, within
 
 
 async def _late(seconds: float, for_: float) -> None:
@@ -71,3 +71,23 @@ async def test_who_gives_up_leaves_nothing_behind() -> None:
     await asyncio.sleep(0.01)
     waiting.cancel()
     await asyncio.wait_for(gone.wait(), 1)
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_timeout_ends_what_does_not_end(late: bool) -> None:
+    busy = asyncio.create_task(_late(0.05, 1.5) if late else asyncio.sleep(0))
+    begun = time.monotonic()
+    with pytest.raises(TimeoutError):
+        async with own_timeout(0.2):
+            await asyncio.sleep(60)
+    assert 0.2 <= time.monotonic() - begun < (0.2 * LONGEST + 0.5 if late else 0.4)
+    await busy
+
+
+@pytest.mark.parametrize("stall", [0.05, 0.5])
+async def test_a_timeout_does_not_count_what_the_process_was_late_by(stall: float) -> None:
+    busy = asyncio.create_task(_late(stall, 0.5))
+    async with own_timeout(0.3):
+        for _ in range(10):
+            await asyncio.sleep(0)
+    await busy

@@ -117,15 +117,17 @@ async def test_unanswering_host_is_unreachable_within_the_connect_timeout(rig: R
             filler.close()
 
 
-async def test_a_process_that_was_late_itself_connects_once_more() -> None:
-    """Its loop stands still while a connection is made, wherever in that: the target answered in time and is asked."""
+@pytest.mark.parametrize("stall", [0.07, 0.3])
+async def test_a_process_that_is_late_itself_blames_no_target(stall: float) -> None:
+    """Its loop stands still while a connection is made, for long or again and again: the target answered in time and is asked."""
     async with serving(Fake()) as fake:
         for step in range(6):
-            rig = Rig(fake, connect=0.05)
+            rig = Rig(fake, connect=0.1, call=10.0)
             asked = asyncio.create_task(rig.transport.request("paris", "compute", "POST", fake.url + "/x", headers={}))
-            for _ in range(step):
+            for turn in range(12):
+                if turn >= step and (turn == step or stall < 0.1):
+                    time.sleep(stall)  # noqa: ASYNC251  # it is the point
                 await asyncio.sleep(0)
-            time.sleep(0.4)  # noqa: ASYNC251  # it is the point
             assert (await asked).status == 401
             await rig.transport.close()
         assert [path for method, path, _, _ in fake.seen if method == "POST"] == ["/x"] * 6
