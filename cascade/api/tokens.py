@@ -105,7 +105,7 @@ class Tokens:
     async def _ask(self, token: str) -> Caller | None:
         reply = await self._south.call(
             "hub", "identity", "GET", "/v3/auth/tokens", params=[("nocatalog", "1")],
-            headers={"X-Subject-Token": token, "OpenStack-Identity-Access-Rules": "1.0"},
+            headers={"X-Subject-Token": token, "OpenStack-Identity-Access-Rules": "1.0"}, again=True,
         )  # fmt: skip
         if reply.status == 404:
             return None

@@ -73,6 +73,10 @@ class SiteUnreachable(SiteError):
     """No connection, or none attempted because the breaker is open."""
 
 
+class SiteRefused(SiteUnreachable):
+    """The connection was refused or reset at once. Nothing was sent; somebody may listen there the next moment."""
+
+
 class SiteBusy(SiteUnreachable):
     """More calls wait for it than it can take soon; this one was not sent. ``after``: seconds after which to try again."""
 
@@ -83,6 +87,10 @@ class SiteBusy(SiteUnreachable):
 
 class SiteTimeout(SiteError):
     """The deadline passed with no complete answer; the request may or may not have been carried out."""
+
+
+class SiteLost(SiteTimeout):
+    """The connection was lost, without a deadline having passed, before the answer was complete."""
 
 
 class BadReply(SiteError):

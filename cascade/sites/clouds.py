@@ -151,7 +151,11 @@ class Clouds:
         region = self._load().get_one(cloud=cloud)
         session = region.get_session()
         session.timeout = self._limits.login / 2  # discovery and login: the thread ends when we stop waiting
-        access: Any = getattr(session.auth, "get_auth_ref", lambda _: None)(session)
+        sign_in: Callable[[Any], Any] = getattr(session.auth, "get_auth_ref", lambda _: None)
+        try:
+            access = sign_in(session)
+        except ksa_errors.ConnectFailure:  # refused or reset, which says nothing of the next moment; and many wait for this one
+            access = sign_in(session)
         if access is None:
             raise sdk_errors.ConfigException("its auth_type signs in to no Keystone")
         now = self._clock()

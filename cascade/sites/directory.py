@@ -47,7 +47,7 @@ class Calls(Protocol):
 
     async def anonymous(
         self, target: str, service: str, method: str, path: str, *, headers: Mapping[str, str], json: Any = None,
-        params: Sequence[tuple[str, str]] | Mapping[str, str] | None = None,
+        params: Sequence[tuple[str, str]] | Mapping[str, str] | None = None, again: bool = False,
     ) -> Reply: ...  # fmt: skip
 
 

@@ -240,7 +240,7 @@ class Shadow:
 
     async def _authenticate(self, site: str, auth: dict[str, Any]) -> Reply:
         return await self._calls.anonymous(
-            site, "identity", "POST", "/v3/auth/tokens", headers={}, json={"auth": auth}, params=[("nocatalog", "1")]
+            site, "identity", "POST", "/v3/auth/tokens", headers={}, json={"auth": auth}, params=[("nocatalog", "1")], again=True
         )
 
     def _token(self, site: str, reply: Reply) -> tuple[Token, set[str]]:

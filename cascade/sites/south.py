@@ -16,7 +16,7 @@ import aiohttp
 import msgspec
 
 from cascade.model.caller import Caller
-from cascade.model.errors import BadReply, SiteError, SiteTimeout, SiteUnreachable
+from cascade.model.errors import BadReply, SiteError, SiteLost, SiteRefused, SiteTimeout, SiteUnreachable
 from cascade.model.reply import Reply
 from cascade.model.site import HUB
 from cascade.sites import versions
@@ -99,13 +99,16 @@ class South:
         params: Params | None = None,
         timeout: float | None = None,
         version: str | None = None,
+        again: bool = False,
     ) -> Reply:
         """One call, as the target's service account or (``as_``) as a north caller with exactly his roles.
 
         ``path`` is relative to the service's version root (compute, volume) or begins with the version (others).
         ``timeout`` (seconds; default ``Limits.call``) bounds everything, making a token included. Any HTTP status is
-        an answer. A 401 to a token we made is tried once more with a fresh one. Raises SiteUnreachable (certainly not
-        carried out), SiteTimeout (may have been), BadReply (too large), Fault 403 (no role known at the site).
+        an answer. A 401 to a token we made is tried once more with a fresh one. ``again``: so is, at once, what found its
+        connection refused or lost it: for a call that many wait for, and that may be carried out twice.
+        Raises SiteUnreachable (certainly not carried out), SiteTimeout (may have been), BadReply (too large), Fault 403 (no role
+        known at the site).
         """
         async with _Deadline(target, self._limits.call if timeout is None else timeout) as left:
             self._admit(target, service)
@@ -117,7 +120,7 @@ class South:
                 actor = await self._actor(target, as_)
                 place = await self._place(target)
                 url = _join(target, service, place, path, actor.project_id)
-                reply = await self._transport.request(
+                reply = await (self._twice if again else self._transport.request)(
                     target, service, method, url, headers={**sent, "x-auth-token": actor.token}, params=params, body=data,
                     tls=place.tls, timeout=left(),
                 )  # fmt: skip
@@ -139,17 +142,18 @@ class South:
         body: bytes | None = None,
         rooted: bool = False,
         timeout: float | None = None,
+        again: bool = False,
     ) -> Reply:
         """One call to which no token is added: ``headers`` may hold the caller's own X-Auth-Token.
 
-        ``rooted``: the path is relative to the service's root, before any version.
+        ``again``: as of ``call``. ``rooted``: the path is relative to the service's root, before any version.
         """
         async with _Deadline(target, self._limits.call if timeout is None else timeout) as left:
             self._admit(target, service)
             place = await self._place(target)
             url = service_root(_endpoint(target, service, place)) + path if rooted else _join(target, service, place, path, None)
             sent, data = _content(headers, json, body)
-            return await self._transport.request(
+            return await (self._twice if again else self._transport.request)(
                 target, service, method, url, headers=sent, params=params, body=data, tls=place.tls, timeout=left()
             )
 
@@ -239,6 +243,14 @@ class South:
         except SiteError:
             self._clouds.doubt(cloud, target)
             raise
+
+    async def _twice(self, *what: Any, timeout: float, **how: Any) -> Reply:
+        """``Transport.request``, once more where it raises SiteRefused or SiteLost, within the same time."""
+        begun = time.monotonic()
+        try:
+            return await self._transport.request(*what, timeout=timeout, **how)
+        except (SiteRefused, SiteLost):
+            return await self._transport.request(*what, timeout=timeout - (time.monotonic() - begun), **how)
 
     def forget(self, target: str) -> None:
         """Learn a target's endpoints and tokens anew: its row or its clouds.yaml entry was changed."""

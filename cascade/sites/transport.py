@@ -22,7 +22,7 @@ from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
 from cascade import telemetry, tracing
-from cascade.model.errors import BadReply, Fault, SiteBusy, SiteTimeout, SiteUnreachable
+from cascade.model.errors import BadReply, Fault, SiteBusy, SiteLost, SiteRefused, SiteTimeout, SiteUnreachable
 from cascade.model.reply import Reply
 from cascade.model.trace import tenant
 from cascade.sites.health import Monitor
@@ -258,10 +258,11 @@ class Transport:
         if unconnected:
             if not probe:
                 self._monitor.failed(target, service, words)
-            return SiteUnreachable(target, words)
+            refused = isinstance(e, aiohttp.ClientConnectorError) and isinstance(e.os_error, ConnectionError)
+            return (SiteRefused if refused else SiteUnreachable)(target, words)
         if not probe:  # one request may have killed its worker, and must not shut the door for everybody: a probe decides
             self._monitor.poke(target, service)
-        return SiteTimeout(target, f"{words} (connection lost before the answer was complete)")
+        return SiteLost(target, f"{words} (connection lost before the answer was complete)")
 
     def _give_up_reads(self, target: str) -> None:
         """Reads in flight end when their site goes down; writes keep their deadline, they may yet be carried out."""
