@@ -231,10 +231,10 @@ async def interface_attach(core: Core, req: Request) -> Response:
         body = {"interfaceAttachment": {"port_id": site_port, **({"tag": wanted["tag"]} if "tag" in wanted else {})}}
         reply = await site_reply(core, req, entry.site, doc=body)
     except (Fault, NativeFault, SiteError):
-        await core.ports.drop(port, delete=made)
+        await core.ports.drop(port, entry.site, delete=made)
         raise
     if reply.status != 200:
-        await core.ports.drop(port, delete=made)
+        await core.ports.drop(port, entry.site, delete=made)
     else:
         await core.ports.give(port["id"], entry.id, entry.site, made=made)
     return await from_site(core, req, entry.site, reply)

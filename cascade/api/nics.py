@@ -44,7 +44,7 @@ class Nics:
 
     async def undo(self) -> None:
         """Everything this boot made or claimed, hub and site."""
-        await self._core.ports.release(self._device, keep=set(self._claimed))
+        await self._core.ports.release(self._device, self._site, keep=set(self._claimed))
 
     async def make(self, nic: dict[str, Any], groups: list[str] | None) -> dict[str, Any]:
         """A new hub port on a network, as the caller: his quota, his policy, Neutron's own refusals."""

@@ -164,7 +164,7 @@ class Building:
         message = (why.message if isinstance(why, Fault) else why.message()) or "The request was refused."
         pairs = await self._store.pairs.to_hub(intent.site, translate.tokens_text(message))
         message = translate.rewrite_text(message, {k: p.hub_id for k, p in pairs.items()})
-        await self._ports.release(intent.id, keep=set(intent.body.get("user_ports", ())))
+        await self._ports.release(intent.id, intent.site, keep=set(intent.body.get("user_ports", ())))
         fault = {"code": why.status, "message": message, "at": self._clock()}
         body = {**intent.body, _FAULT: fault}
         if await self._store.intents.swap(intent.id, (WAITING, SENDING), FAILED, body=body, error=message):

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from cascade.model.caller import Caller
-from cascade.model.errors import Fault
+from cascade.model.errors import Fault, SiteError
 from cascade.model.site import HUB
 from cascade.reconcile.net.floating import FloatingReplicas, leads_to
 from cascade.reconcile.net.following import Following, Key
@@ -145,29 +145,33 @@ class Networks(Following):
             raise Gone(f"something port {port['id']} needs is not at {site} any more") from e
         for router in {p["device_id"] for p in interfaces}:
             self.queue.add((ROUTER.name, router))
-        for router in {p["device_id"] for p in interfaces}:
             for floating in await self._r.hub_list(FLOATING, ("router_id", router)):
                 if leads_to(floating, port["id"]):
                     self.queue.add((FLOATING.name, floating["id"]))
         return made
 
-    async def drop_port(self, hub_port: str, groups: Iterable[str] = ()) -> None:
-        """No site has a copy of this port any more; other sites stop admitting it as a member of its ``groups``.
+    async def drop_port(self, hub_port: str, site: str, groups: Iterable[str] = ()) -> set[str]:
+        """Its server's ``site`` has no copy of this port any more; others stop admitting it as a member of its ``groups``.
 
-        Raises SiteError while a site that may have it does not answer.
+        Returns the other sites that have one and do not answer. Raises SiteError while ``site`` does not.
         """
         copies = await self._r.sites_of(PORT, hub_port)
-        if not copies:
-            # A crash between the site's create and the pair leaves only the stamp: look where its network stands.
-            port = await self._r.hub(PORT, hub_port)
-            for site in await self._r.sites_of(NETWORK, port["network_id"]) if port else ():
-                row = await self._r.find(site, PORT, hub_port)
-                if row is not None:
-                    copies[site] = row["id"]
+        if not copies and (port := await self._r.hub(PORT, hub_port)) is not None:
+            # A crash between the site's create and the pair leaves only the stamp: look, where its network stands there.
+            there = await self._r.site_id(site, NETWORK, port["network_id"]) is not None
+            if there and (row := await self._r.find(site, PORT, hub_port)) is not None:
+                copies[site] = row["id"]
+        left = {other for other in copies if other != site and not self._sites.usable(other)}
         members = await self._groups.members.concerned(groups, copies)
         async with self.change(*((MEMBERS.name, m) for m in members)):
-            for site, copy in copies.items():
-                await self._drop_copy(site, hub_port, copy)
+            for other in copies.keys() - left:
+                try:
+                    await self._drop_copy(other, hub_port, copies[other])
+                except SiteError:
+                    if other == site:
+                        raise
+                    left.add(other)
+        return left
 
     async def _drop_copy(self, site: str, hub_port: str, copy: str) -> None:
         try:

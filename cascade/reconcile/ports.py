@@ -7,6 +7,7 @@ from typing import Any
 
 from cascade.model.crash import point
 from cascade.model.errors import BadReply
+from cascade.reconcile.net.replica import PORT
 from cascade.reconcile.network import Networks
 from cascade.sites.south import South
 
@@ -44,19 +45,27 @@ class Ports:
         if not reply.ok and reply.status != 404:
             raise BadReply("hub", f"port {port}: {reply.status}")
 
-    async def release(self, device: str, *, keep: set[str] | None) -> None:
+    async def release(self, device: str, site: str, *, keep: set[str] | None) -> None:
         """Ports of a device that is no more: Cascade's own are deleted, the user's are freed; replicas go first.
 
-        ``keep``: the user's ports; None = read from each port's own mark.
+        ``site``: where it was; no other is waited for. ``keep``: the user's ports; None = read from each port's own mark.
         """
         for port in await self.of_device(device):
             made = port["id"] not in keep if keep is not None else self.made(port)
-            await self.drop(port, delete=made)
+            await self.drop(port, site, delete=made)
 
-    async def drop(self, port: dict[str, Any], *, delete: bool) -> None:
-        """One port (the hub's document) away from its server, in the site and then at the hub."""
-        await self._networks.drop_port(port["id"], port.get("security_groups") or ())
+    async def drop(self, port: dict[str, Any], site: str, *, delete: bool) -> None:
+        """One port (the hub's document) away from its server, in the site and then at the hub.
+
+        A copy in another site, which is away, follows what becomes of the port when that is back.
+        """
+        left = await self._networks.drop_port(port["id"], site, port.get("security_groups") or ())
         point("ports:site-dropped")
+        async with self._networks.change(*([(PORT.name, port["id"])] if left else [])):
+            await self._freed(port, delete)
+        point("ports:hub-dropped")
+
+    async def _freed(self, port: dict[str, Any], delete: bool) -> None:
         path = f"/v2.0/ports/{port['id']}"
         if delete:
             reply = await self._south.call("hub", "network", "DELETE", path, timeout=10)
@@ -65,4 +74,3 @@ class Ports:
             reply = await self._south.call("hub", "network", "PUT", path, json=body, timeout=10)
         if not reply.ok and reply.status != 404:
             raise BadReply("hub", f"port {port['id']}: {reply.status}")
-        point("ports:hub-dropped")

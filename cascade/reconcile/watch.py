@@ -147,21 +147,21 @@ class Watch:
 
     async def ended(self, entry: IndexEntry) -> None:
         """A delete the site carried out at once."""
-        await self._gone(entry.kind, entry.id)
+        await self._gone(entry.kind, entry.id, entry.site)
 
     async def missing(self, entry: IndexEntry) -> None:
         """A site answered 404 for something indexed. Believed only with a delete of ours, or when confirmed."""
         for intent in await self._store.intents.by_resource(entry.id):
             if intent.verb.endswith(".delete"):
-                await self._gone(entry.kind, entry.id)
+                await self._gone(entry.kind, entry.id, entry.site)
                 return
         # One 404 proves nothing: it may be a policy's. The service account's own look decides.
         if entry.kind in _PATHS and await self._status(entry.kind, entry.site, entry.id) == "gone":
             log.warning("gone without us", kind=entry.kind, id=entry.id, site=entry.site)
-            await self._gone(entry.kind, entry.id)
+            await self._gone(entry.kind, entry.id, entry.site)
 
     async def noticed(self, entry: IndexEntry) -> None:
-        """The same for a request that is answered all the same: where its ports may have been, another site may be away.
+        """The same for a request that is answered all the same: the hub, or by now the site, may not answer.
 
         What cannot be tidied up now is by the rounds, or by the audit.
         """
@@ -199,7 +199,7 @@ class Watch:
             if pair is None or pair.site_id not in attached:
                 for hub_port in await self._ports.of_device(entry.id):
                     if hub_port["id"] == port:
-                        await self._ports.drop(hub_port, delete=self._ports.made(hub_port))
+                        await self._ports.drop(hub_port, entry.site, delete=self._ports.made(hub_port))
                 return
             await asyncio.sleep(0.5)
 
@@ -291,7 +291,7 @@ class Watch:
                 self._doubt.add(intent.id)  # one 404 right after a 202 proves nothing: look again
                 return 0
             self._doubt.discard(intent.id)
-            await self._gone(kind, intent.resource_id)
+            await self._gone(kind, intent.resource_id, intent.site)
             return 1
         self._doubt.discard(intent.id)
         ended = await self._created(intent, kind, status) if verb == "create" else 0
@@ -318,7 +318,7 @@ class Watch:
         ident = intent.resource_id or ""
         creates = [i for i in await self._store.intents.by_resource(ident) if i.verb == "server.create"]
         if any([await self.building.withdraw(i) for i in creates]):
-            await self._gone("server", ident)
+            await self._gone("server", ident, intent.site)
             return 1
         if not any(i.state in _NOT_THERE for i in creates):
             path = f"/servers/{await self._store.pairs.at('server', ident, intent.site)}"
@@ -347,7 +347,7 @@ class Watch:
                 return 0
         await self._store.intents.advance(intent.id, "undo")  # from here on it is not to be adopted, whoever still tries
         if kind == "server":
-            await self._ports.release(intent.id, keep=set(intent.body.get("user_ports", ())))
+            await self._ports.release(intent.id, intent.site, keep=set(intent.body.get("user_ports", ())))
         await self._store.ledger.release(intent.id)
         log.info("create taken back", intent=intent.id, verb=intent.verb, site=intent.site)
         return await self._end(intent)
@@ -386,14 +386,14 @@ class Watch:
         north = {r["id"]: pairs[r["id"]].hub_id if r["id"] in pairs else r["id"] for r in rows}
         return {north[r["id"]]: "gone" if r["status"] == "DELETED" else r["status"].lower() for r in rows}
 
-    async def _gone(self, kind: str, ident: str) -> None:
+    async def _gone(self, kind: str, ident: str, site: str) -> None:
         """The end of a thing: its ports, its place in the ledger and the index, its intents."""
         intents = await self._store.intents.by_resource(ident)
         if kind == "server":
             for intent in intents:  # before the server's own: a port that gets its id meanwhile is then found there
                 if intent.verb == "server.create":
-                    await self._ports.release(intent.id, keep=set(intent.body.get("user_ports", ())))
-            await self._ports.release(ident, keep=None)
+                    await self._ports.release(intent.id, intent.site, keep=set(intent.body.get("user_ports", ())))
+            await self._ports.release(ident, site, keep=None)
         await self._store.ledger.release(ident)
         await self._store.index.tombstone(kind, ident)
         for intent in intents:

@@ -172,7 +172,7 @@ async def test_a_trunk_made_on_a_port_that_stands_already(net: Net) -> None:
 async def test_trunk_and_subports_leave_with_their_parent(net: Net) -> None:
     _row, parent, _ = trunk(net)
     await net.networks.materialise_port("paris", parent, ME)
-    await net.networks.drop_port(parent["id"])
+    await net.networks.drop_port(parent["id"], "paris")
     assert not net.paris.copies("ports") and not net.paris.copies("trunks")
     assert not await net.store.pairs.all("trunk") and not await net.store.pairs.all("port")
     await net.networks.materialise_port("tokyo", parent, ME)  # and the next server may be anywhere
@@ -183,7 +183,7 @@ async def test_a_trunk_is_not_made_again_while_its_parent_leaves(net: Net) -> No
     row, parent, _ = trunk(net)
     await net.networks.materialise_port("paris", parent, ME)
     # A look at the trunk, again and again, between any two calls of the leave.
-    leaving = asyncio.create_task(net.networks.drop_port(parent["id"]))
+    leaving = asyncio.create_task(net.networks.drop_port(parent["id"], "paris"))
     while not leaving.done():
         await net.networks._sync_trunk(row["id"])
     await leaving

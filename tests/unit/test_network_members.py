@@ -62,7 +62,7 @@ async def test_who_leaves_is_not_admitted_any_more(net: Net) -> None:
         await net.networks.materialise_port("tokyo", port, ME)
     await net.settle()
     assert admitted(net.paris, "web") == {address(p) for p in ports[1:]}
-    await net.networks.drop_port(ports[1]["id"], [web["id"]])  # its server is gone
+    await net.networks.drop_port(ports[1]["id"], "tokyo", [web["id"]])  # its server is gone
     await net.settle()
     assert admitted(net.paris, "web") == {address(ports[2])}
     async with net.networks.change(("port", ports[2]["id"])):  # its owner takes it out of the group
@@ -174,7 +174,7 @@ async def test_one_site_alone_is_asked_nothing_more(net: Net) -> None:
     net.paris.calls.clear()
     port = net.port(hub_net, web)
     await net.networks.materialise_port("paris", port, ME)
-    await net.networks.drop_port(port["id"], [web["id"]])
+    await net.networks.drop_port(port["id"], "paris", [web["id"]])
     await net.settle()
     assert not [c for c in net.paris.calls if "address-groups" in c[1]]
 
@@ -189,7 +189,7 @@ async def test_a_dead_site_catches_up(net: Net) -> None:
     await net.settle()
     net.down.add("paris")
     await net.networks.materialise_port("tokyo", second, ME)
-    await net.networks.drop_port(first["id"], [web["id"]])
+    await net.networks.drop_port(first["id"], "tokyo", [web["id"]])
     await net.settle()
     assert await net.store.intents.pending(verb="network.sync")
     net.down.clear()

@@ -178,7 +178,7 @@ async def test_deletes_follow_and_wait_for_a_site_that_is_away(net: Net) -> None
     ports = {site: net.port(hub_net) for site in ("paris", "tokyo")}
     for site, port in ports.items():
         await net.networks.materialise_port(site, port, ME)
-        await net.networks.drop_port(port["id"])
+        await net.networks.drop_port(port["id"], site)
         del net.hub.rows["ports"][port["id"]]
     await net.networks.dirty("network", hub_net["id"])
     assert net.hub._delete("networks", hub_net)[0] == 204
@@ -259,7 +259,7 @@ async def test_a_floating_ip_stands_with_its_port_only(net: Net) -> None:
         copy = here.only("floatingips", floating_ip_address="203.0.113.9")
         assert copy["status"] == "ACTIVE" and copy["fixed_ip_address"] == ports[site]["fixed_ips"][0]["ip_address"]
         assert not there.rows["floatingips"]
-    await net.networks.drop_port(ports["tokyo"]["id"])
+    await net.networks.drop_port(ports["tokyo"]["id"], "tokyo")
     assert not net.tokyo.rows["floatingips"] and not await net.store.pairs.of_hub("floating_ip", floating["id"])
 
 
@@ -319,7 +319,7 @@ async def test_a_port_dropped_without_its_pair(net: Net) -> None:
     port = net.port(hub_net)
     await net.networks.materialise_port("paris", port, ME)
     await net.store.pairs.drop("port", port["id"], "paris")
-    await net.networks.drop_port(port["id"])
+    await net.networks.drop_port(port["id"], "paris")
     assert not net.paris.copies("ports")
 
 
@@ -329,7 +329,7 @@ async def test_dropping_at_a_dead_site_says_so(net: Net) -> None:
     await net.networks.materialise_port("paris", port, ME)
     net.down.add("paris")
     with pytest.raises(SiteError):
-        await net.networks.drop_port(port["id"])
+        await net.networks.drop_port(port["id"], "paris")
     assert await net.store.pairs.of_hub("port", port["id"])
 
 

@@ -76,7 +76,7 @@ async def test_a_network_that_is_gone_claims_nothing(net: Net) -> None:
     assert await net.store.docs.get(claim) == "tokyo"
     net.hub.rows["ports"].clear()
     net.hub._delete("networks", net.hub.rows["networks"][hub_net["id"]])
-    await net.networks.drop_port(port["id"])
+    await net.networks.drop_port(port["id"], "tokyo")
     await net.networks.sync("network", hub_net["id"])
     await net.settle()
     assert await net.store.docs.get(claim) is None

@@ -37,14 +37,14 @@ async def test_another_process_keeps_its_hands_off(world: World) -> None:
     await b.close()
 
 
-async def test_a_look_at_what_is_gone_does_not_fail_for_another_site(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server's own site says 404 while a site its network stands in is away: the client gets his 404, the tidying comes later."""
+async def test_a_look_at_what_is_gone_does_not_fail_for_the_hub(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server's own site says 404 while the hub does not answer about its ports: the client gets his 404, tidying comes later."""
     a = await world.process()
     entry = IndexEntry(kind="server", id="s1", site="paris", project_id="p", user_id="u", created=1.0)
     await a._store.index.add_many([entry])
 
-    async def away(device: str, *, keep: set[str] | None) -> None:
-        raise SiteUnreachable("tokyo", "network: counts as down, not tried")
+    async def away(device: str, site: str, *, keep: set[str] | None) -> None:
+        raise SiteUnreachable("hub", "network: counts as down, not tried")
 
     with monkeypatch.context() as patch:
         patch.setattr(world.ports, "release", away)

@@ -48,7 +48,7 @@ class Ports:
         self.released: list[str] = []
         self.owned: list[str] = []
 
-    async def release(self, device: str, *, keep: set[str] | None) -> None:
+    async def release(self, device: str, site: str, *, keep: set[str] | None) -> None:
         self.released.append(device)
 
     async def own(self, intent: str, server: str, site: str, *, mine: set[str]) -> None:
