@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 from sim import app
 from sim.seed import PASSWORD
 from sim.world import Options, World
+from tests.unit.sim_time import Held, time_passes
 
 NOWHERE = "6a391870-3b57-458b-adc0-4bfdfbf76cf1"
 KEY = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAAgEB me"
@@ -99,17 +99,17 @@ class Place:
 
     async def settled(self, ident: str) -> Any:
         """The server when nothing is going on any more."""
-        for _ in range(200):
-            _, doc = await self("GET", f"/servers/{ident}", version="2.52")
-            if doc["server"]["OS-EXT-STS:task_state"] is None:
-                return doc["server"]
-            await asyncio.sleep(0.005)
-        raise AssertionError("it never settles")
+        time_passes(self.cloud)
+        _, doc = await self("GET", f"/servers/{ident}", version="2.52")
+        assert doc["server"]["OS-EXT-STS:task_state"] is None
+        return doc["server"]
 
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
-    made = World(["paris", "tokyo"], free_ports(3), Options(build=0.02, delete=0.01, volume=0.01))
+    made = World(["paris", "tokyo"], free_ports(3), Options())
+    for cloud in made.clouds.values():
+        cloud.later = Held()  # type: ignore[method-assign]
     runners = await app.start(made)
     yield made
     await app.stop(runners)
@@ -134,11 +134,9 @@ async def test_the_life_of_a_server(paris: Place) -> None:
     s = await paris.settled(ident)
     assert s["status"] == "ACTIVE" and s["OS-EXT-AZ:availability_zone"] == "nova" and len(s["addresses"]["net"]) == 1
     assert await paris("DELETE", f"/servers/{ident}") == (204, "")
-    for _ in range(100):
-        status, _ = await paris("GET", f"/servers/{ident}")
-        if status == 404:
-            break
-        await asyncio.sleep(0.005)
+    assert (await paris("GET", f"/servers/{ident}"))[1]["server"]["OS-EXT-STS:task_state"] == "deleting"
+    time_passes(paris.cloud)
+    assert (await paris("GET", f"/servers/{ident}"))[0] == 404
     assert not [p for p in paris.cloud["ports"].values() if p["device_id"] == ident]
     _, doc = await paris("GET", "/servers/detail?changes-since=2020-01-01T00:00:00Z")
     assert [s["status"] for s in doc["servers"]] == ["DELETED"]
@@ -185,11 +183,8 @@ async def test_a_resize_is_confirmed_or_reverted(paris: Place) -> None:
         await paris.act(ident, "resize", {"flavorRef": "84"})
         await paris.settled(ident)
         assert (await paris.act(ident, verb))[0] in (202, 204)
-        for _ in range(100):
-            s = await paris.settled(ident)
-            if s["status"] == "ACTIVE":
-                break
-        assert s["flavor"]["original_name"] == flavor
+        s = await paris.settled(ident)
+        assert s["status"] == "ACTIVE" and s["flavor"]["original_name"] == flavor
     _, doc = await paris("GET", "/os-migrations", who="admin", version="2.59")
     assert [m["status"] for m in doc["migrations"]] == ["confirmed", "reverted"]
 
@@ -344,7 +339,7 @@ async def test_interfaces(paris: Place) -> None:
     port = doc["interfaceAttachment"]["port_id"]
     assert (await paris("POST", f"/servers/{ident}/os-interface", {"interfaceAttachment": wish}))[0] == 409
     assert await paris("DELETE", f"/servers/{ident}/os-interface/{port}") == (202, "")
-    await asyncio.sleep(0.03)
+    time_passes(paris.cloud)
     _, doc = await paris("GET", f"/servers/{ident}/os-interface")
     assert len(doc["interfaceAttachments"]) == 1 and port not in paris.cloud["ports"]
 
@@ -352,7 +347,7 @@ async def test_interfaces(paris: Place) -> None:
 async def test_a_hub_runs_nothing(world: World, paris: Place) -> None:
     hub = Place(paris.session, world, "hub")
     ident = await hub.server()
-    await asyncio.sleep(0.05)
+    time_passes(hub.cloud)
     _, doc = await hub("GET", f"/servers/{ident}")
     assert doc["server"]["status"] == "BUILD"
     assert (await hub("GET", "/os-services", who="admin"))[1] == {"services": []}
@@ -378,7 +373,7 @@ async def test_volumes_of_servers(paris: Place) -> None:
     path, wish = f"/servers/{ident}/os-volume_attachments", {"volumeAttachment": {"volumeId": NOWHERE}}
     status, doc = await paris("POST", path, wish)
     assert (status, doc["volumeAttachment"]["device"]) == (200, "/dev/sdb") and volume["status"] == "reserved"
-    await asyncio.sleep(0.03)
+    time_passes(paris.cloud)
     assert volume["status"] == "in-use"
     status, doc = await paris("POST", path, wish)
     assert (status, message(doc)) == (400, f"Invalid volume: volume {NOWHERE} is already attached to instances: {ident}")
@@ -386,5 +381,5 @@ async def test_volumes_of_servers(paris: Place) -> None:
     assert "id" not in doc["volumeAttachments"][0] and doc["volumeAttachments"][0]["attachment_id"] in paris.cloud["attachments"]
     assert await paris("DELETE", f"{path}/{NOWHERE}") == (202, "")
     assert volume["status"] == "detaching"
-    await asyncio.sleep(0.03)
+    time_passes(paris.cloud)
     assert volume["status"] == "available" and (await paris("GET", path))[1] == {"volumeAttachments": []}
