@@ -56,6 +56,8 @@ class Monitor(Mapping[str, Health]):
         self.on_down: list[Callable[[str], None]] = []
         """Called with a target's name at the moment it goes down."""
         self.on_up: list[Callable[[str], None]] = []
+        self.on_silence: list[Callable[[str], None]] = []
+        """Called with the name of a target that a probe got nothing out of: no connection, or no answer on one."""
 
     # What others ask
 
@@ -195,13 +197,18 @@ class Monitor(Mapping[str, Health]):
         try:
             await within(self._limits.probe_deadline, probe(target, service))
         except TimeoutError:
-            self._failure(target, service, f"{service}: no answer within {self._limits.probe_deadline:g} s", probe=True)
+            self._failed_probe(target, service, f"{service}: no answer within {self._limits.probe_deadline:g} s")
         except SiteError as e:
-            self._failure(target, service, str(e), probe=True)
+            self._failed_probe(target, service, str(e))
         else:
             self._success(target, service, self._clock() - begun)
         news, self._news = self._news, asyncio.Event()
         news.set()
+
+    def _failed_probe(self, target: str, service: str, error: str) -> None:
+        self._failure(target, service, error, probe=True)
+        for tell in self.on_silence:
+            tell(target)
 
     async def _watch_one(self, target: str) -> None:
         poked, limits = self._pokes[target], self._limits

@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
@@ -16,7 +16,7 @@ import aiohttp
 import msgspec
 
 from cascade.model.caller import Caller
-from cascade.model.errors import BadReply, SiteError, SiteLost, SiteRefused, SiteTimeout, SiteUnreachable
+from cascade.model.errors import BadReply, SiteLost, SiteRefused, SiteTimeout, SiteUnreachable
 from cascade.model.reply import Reply
 from cascade.model.site import HUB
 from cascade.sites import versions
@@ -64,6 +64,7 @@ class South:
         self._sites, self._clouds, self._hub = sites, clouds, hub
         self._limits = limits or sites.limits
         self._transport = Transport(self._limits, sites.health)
+        sites.health.on_silence.append(self._doubt)
         self._tunnels = Tunnels(self._limits)
         self.grants = Grants(master_key)
         self.seals = Seals(master_key)
@@ -233,16 +234,17 @@ class South:
             await self._clouds.token(cloud, target)
         if service not in place.endpoints:
             return
-        try:
-            reply = await self._transport.request(
-                target, service, "GET", service_root(place.endpoints[service]) + "/", headers={"accept": "application/json"},
-                tls=place.tls, timeout=self._limits.probe_deadline * LONGEST, probe=True,
-            )  # fmt: skip
-            if reply.status >= 500:
-                raise BadReply(target, f"{service}: its version document answers {reply.status}")
-        except SiteError:
-            self._clouds.doubt(cloud, target)
-            raise
+        reply = await self._transport.request(
+            target, service, "GET", service_root(place.endpoints[service]) + "/", headers={"accept": "application/json"},
+            tls=place.tls, timeout=self._limits.probe_deadline * LONGEST, probe=True,
+        )  # fmt: skip
+        if reply.status >= 500:
+            raise BadReply(target, f"{service}: its version document answers {reply.status}")
+
+    def _doubt(self, target: str) -> None:
+        """It may be somewhere else by now. A site that has been removed meanwhile is nowhere."""
+        with suppress(SiteUnreachable):
+            self._clouds.doubt(self._cloud(target), target)
 
     async def _twice(self, *what: Any, timeout: float, **how: Any) -> Reply:
         """``Transport.request``, once more where it raises SiteRefused or SiteLost, within the same time."""

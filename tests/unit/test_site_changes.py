@@ -82,8 +82,15 @@ async def test_a_site_taken_back_at_another_process_is_looked_at_here(w: World, 
         await shows(found, now)
 
 
-async def test_a_service_that_an_upgrade_moved_is_found(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing answers at the old address: the catalogue is read again, and not only when the token ends."""
+@pytest.mark.parametrize("silent", [False, True])
+async def test_a_service_that_an_upgrade_moved_is_found(w: World, monkeypatch: pytest.MonkeyPatch, silent: bool) -> None:
+    """Nothing answers at the old address, or what is sent there vanishes: the catalogue is read again, and not only when the
+    token ends."""
+
+    async def silence(request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(60)
+        return web.Response()
+
     monkeypatch.setattr(clouds, "RELEARN", 0.1)
     w.south.start()
     await w.south.call("paris", "compute", "GET", "/servers")
@@ -95,7 +102,7 @@ async def test_a_service_that_an_upgrade_moved_is_found(w: World, monkeypatch: p
             end["url"] = end["url"].replace("/compute/", "/nova/")
         return rows
 
-    w.site.extra["GET", "/compute/"] = _says({}, 503)
+    w.site.extra["GET", "/compute/"] = silence if silent else _says({}, 503)
     async with asyncio.timeout(3):
         while w.sites.usable("paris"):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
