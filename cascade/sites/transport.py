@@ -13,21 +13,17 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
-from aiohttp.client_reqrep import ClientRequest
-from aiohttp.connector import Connection
-from aiohttp.tracing import Trace
 
 from cascade import telemetry, tracing
 from cascade.model.errors import BadReply, Fault, SiteBusy, SiteLost, SiteRefused, SiteTimeout, SiteUnreachable
 from cascade.model.reply import Reply
 from cascade.model.trace import tenant
+from cascade.sites.connector import Connector
 from cascade.sites.health import Monitor
 from cascade.sites.limits import Limits
-from cascade.sites.owntime import own_timeout
 from cascade.sites.turns import Full, Turns
 from cascade.sites.wire import UNSENDABLE, Params, address, length, sent_headers
 
@@ -62,18 +58,6 @@ class StreamReply:
         return bytes(out[:limit])
 
 
-class _Connector(aiohttp.TCPConnector):
-    """Gives up connecting after ``seconds`` in which this process could have noticed: aiohttp's own limit counts all of them."""
-
-    def __init__(self, seconds: float, **more: Any) -> None:
-        super().__init__(**more)
-        self._seconds = seconds
-
-    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:
-        async with own_timeout(self._seconds):
-            return await super().connect(req, traces, timeout)
-
-
 class _Lane:
     """What belongs to one target: its connections, its caps, its calls in flight that may be given up."""
 
@@ -83,13 +67,23 @@ class _Lane:
         self.streams = asyncio.Semaphore(limits.streams)
         self.reading: set[asyncio.Timeout] = set()
         # Turns and semaphore count, not the connector: a probe must not queue behind the calls that hang.
-        self.session = aiohttp.ClientSession(
-            connector=_Connector(limits.connect, limit=0, ssl=tls, keepalive_timeout=15, ttl_dns_cache=60),
+        self.session = self._session(limits.connect, limits.fail_seconds)
+        # To the kernel one who reads no further, as an image service does while it writes, is silent too.
+        self.streaming = self._session(limits.connect, limits.stream_idle)
+
+    def _session(self, seconds: float, silence: float) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=Connector(seconds, silence, limit=0, ssl=self.tls, keepalive_timeout=15, ttl_dns_cache=60),
             timeout=aiohttp.ClientTimeout(total=None),
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=["Content-Type", "User-Agent", "Accept"],
             trust_env=False,
         )
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self.session.close()
+        await self.streaming.close()
 
 
 class Transport:
@@ -184,7 +178,7 @@ class Transport:
         try:
             try:
                 async with asyncio.timeout(idle) as limit:
-                    response = await lane.session.request(
+                    response = await lane.streaming.request(
                         method, address(url, params), headers=sent, data=None if upload is None else upload.paced(limit),
                         allow_redirects=False, timeout=timeout,
                     )  # fmt: skip
@@ -211,7 +205,7 @@ class Transport:
     async def close(self) -> None:
         """Close every connection."""
         for lane in self._lanes.values():
-            await lane.session.close()
+            await lane.close()
         self._lanes.clear()
 
     def _lane(self, target: str, tls: ssl.SSLContext | bool) -> _Lane:
@@ -223,7 +217,7 @@ class Transport:
         return lane
 
     def _retire(self, lane: _Lane) -> None:
-        task = asyncio.get_running_loop().create_task(lane.session.close())
+        task = asyncio.get_running_loop().create_task(lane.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 

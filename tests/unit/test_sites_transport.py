@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
+import aiohappyeyeballs
 import pytest
 from aiohttp import web
 
@@ -327,3 +328,22 @@ async def test_a_write_waits_for_the_verdict_about_a_silent_site(rig: Rig, comes
             await rig.get(method="POST")
         assert not rig.fake.calls
     await rig.monitor.close()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="of Linux alone")
+async def test_a_connection_on_which_nothing_is_heard_is_lost(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packets that are dropped are no slow site: the kernel says so after ``fail_seconds``, whatever the deadline of a write is.
+    A stream may be silent for longer."""
+    found: list[int] = []
+    real = aiohappyeyeballs.start_connection
+
+    async def noted(*args: Any, **more: Any) -> socket.socket:
+        made = await real(*args, **more)
+        found.append(made.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT))
+        return made
+
+    monkeypatch.setattr(aiohappyeyeballs, "start_connection", noted)
+    await rig.get(method="POST")
+    async with rig.transport.stream("paris", "image", "GET", rig.fake.url + "/x", headers={}) as reply:
+        await reply.read()
+    assert found == [round(QUICK.fail_seconds * 1000), round(QUICK.stream_idle * 1000)]
