@@ -324,22 +324,3 @@ async def pools(core: Core, req: Request) -> Response:
         return refusal
     rows = [row | {"name": north_host(site, row["name"])} for site, doc in sorted(found.items()) for row in doc["pools"]]
     return Response.of({"pools": rows}, headers=said(missing, req))
-
-
-async def volume_summary(core: Core, req: Request) -> Response:
-    """GET /volumes/summary: counts add up, metadata values are joined."""
-    sites = sorted(await core.store.index.sites_of(None, None if req.caller.is_admin else req.caller.project_id))
-    found, missing, refusal = await gather(core, req, sites=[s for s in sites if s in core.sites.names()])
-    if refusal is not None:
-        return refusal
-    total: dict[str, Any] = {"total_size": 0, "total_count": 0}
-    metadata: dict[str, set[str]] = {}
-    for doc in found.values():
-        summary = doc["volume-summary"]
-        total["total_size"] += summary["total_size"]
-        total["total_count"] += summary["total_count"]
-        for key, values in summary.get("metadata", {}).items():
-            metadata.setdefault(key, set()).update(values)
-    if at_least(req.version, "3.36"):
-        total["metadata"] = {k: sorted(v) for k, v in metadata.items()}
-    return Response.of({"volume-summary": total}, headers=said(missing, req))

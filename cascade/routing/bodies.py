@@ -124,9 +124,13 @@ def unstamped_tags(tags: Iterable[Any]) -> list[Any]:
     return [t for t in tags if not (isinstance(t, str) and t.startswith(STAMP_TAG) and _STAMP_ID.fullmatch(t[len(STAMP_TAG) :]))]
 
 
+def is_stamp(value: Any) -> bool:
+    """Whether a metadata value under ``STAMP_KEY`` is Cascade's own, and not a user's who chose the same key."""
+    return isinstance(value, str) and _STAMP_ID.fullmatch(value) is not None
+
+
 def _unstamped_metadata(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
-    stamp = metadata.get(STAMP_KEY)
-    if isinstance(stamp, str) and _STAMP_ID.fullmatch(stamp):
+    if is_stamp(metadata.get(STAMP_KEY)):
         return {k: v for k, v in metadata.items() if k != STAMP_KEY}
     return metadata
 
