@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
-from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
 from cascade.sites.owntime import own_timeout
@@ -34,6 +34,7 @@ class Connector(aiohttp.TCPConnector):
         super().__init__(socket_factory=partial(_socket, round(silence * 1000)), **more)
         self._seconds = seconds
 
-    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:
+    async def _create_connection(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> ResponseHandler:
+        """What aiohttp's own connectors differ in: not asked where a kept connection is used."""
         async with own_timeout(self._seconds):
-            return await super().connect(req, traces, timeout)
+            return await super()._create_connection(req, traces, timeout)
