@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -94,15 +94,16 @@ async def site_reply(
 
 
 async def from_site(
-    core: Core, req: Request, site: str, reply: Reply, *, ints: Collection[str] = (), known: Mapping[str, str] | None = None
-) -> Response:
-    """A site's answer made north. ``ints``, ``known``: as of ``north_doc``."""
+    core: Core, req: Request, site: str, reply: Reply, *, ints: Collection[str] = (), known: Mapping[str, str] | None = None,
+    encode: Callable[[Any], bytes] = msgspec.json.encode,
+) -> Response:  # fmt: skip
+    """A site's answer made north. ``ints``, ``known``: as of ``north_doc``; ``encode``: how a document is written."""
     if req.row is not None and req.row.raw:
         return Response.passed(reply)
     doc = _document(reply) if "json" in reply.headers.get("content-type", "") and reply.body else None
     if doc is not None:
         doc = await north_doc(core, site, doc, req.caller, req.service, ints=ints, known=known)
-        answer = Response.passed(reply, msgspec.json.encode(doc))
+        answer = Response.passed(reply, encode(doc))
     else:
         mapping = await north_ids(core, site, translate.tokens_text(reply.body), req.caller)
         answer = Response.passed(reply, translate.rewrite_text(north_links(core, site, reply.body), mapping))

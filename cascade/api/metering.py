@@ -21,7 +21,7 @@ from cascade.api import metering_owners
 from cascade.api.core import Core
 from cascade.api.forward import north_ids
 from cascade.api.links import north_links
-from cascade.api.metering_calls import from_site, site_reply
+from cascade.api.metering_calls import answer, from_site, site_reply
 from cascade.api.request import Request, Response
 from cascade.model.errors import Fault, SiteError
 from cascade.model.reply import Reply
@@ -171,11 +171,11 @@ async def locate(core: Core, req: Request, kind: str, idents: Sequence[str]) -> 
 async def at(core: Core, req: Request, site: str, *, doc: Any = None) -> Response:
     """The site answers; of a history also with the link to its next page."""
     reply = await site_reply(core, req, site, doc=doc)
-    answer = await from_site(core, req, site, reply)
+    found = await from_site(core, req, site, reply)
     if "link" in reply.headers:
         link = north_links(core, site, reply.headers["link"].encode()).decode()
-        answer.headers["Link"] = translate.rewrite_text(link, await north_ids(core, site, translate.tokens_text(link), req.caller))
-    return answer
+        found.headers["Link"] = translate.rewrite_text(link, await north_ids(core, site, translate.tokens_text(link), req.caller))
+    return found
 
 
 async def any_site(core: Core, req: Request) -> Response:
@@ -203,10 +203,10 @@ async def zonal(core: Core, req: Request) -> Response:
     found, _ = await locate(core, req, kind, [ident])
     if ident not in found:
         return await any_site(core, req)  # its own 404
-    answer = await at(core, req, found[ident])
-    if answer.status == 404 or (req.method == "DELETE" and answer.status < 300):
+    shown = await at(core, req, found[ident])
+    if shown.status == 404 or (req.method == "DELETE" and shown.status < 300):
         WHEREABOUTS.drop(kind, ident)
-    return answer
+    return shown
 
 
 async def create(core: Core, req: Request) -> Response:
@@ -264,7 +264,7 @@ async def bulk_delete(core: Core, req: Request) -> Response:
         if not reply.ok:
             return await from_site(core, req, site, reply)
         total += int(reply.json()["deleted"])
-    return Response.of({"deleted": total})
+    return answer({"deleted": total})
 
 
 async def batch(core: Core, req: Request) -> Response:
@@ -309,7 +309,7 @@ async def status(core: Core, req: Request) -> Response:
         if names:
             total["metricd"]["processors"] = [*(total["metricd"]["processors"] or ()), *names]
         total["metricd"]["statistics"] |= {f"{n}.{site}": v for n, v in (daemons.get("statistics") or {}).items()}
-    return Response.of(total, headers=said(missing))
+    return answer(total, said(missing))
 
 
 async def capabilities(core: Core, req: Request) -> Response:
@@ -319,4 +319,4 @@ async def capabilities(core: Core, req: Request) -> Response:
     good = [set(r.json()["aggregation_methods"]) for r in replies.values() if isinstance(r, Reply) and r.ok]
     if not good:
         return await any_site(core, req)
-    return Response.of({"aggregation_methods": sorted(set.intersection(*good))}, headers=said(where.missing))
+    return answer({"aggregation_methods": sorted(set.intersection(*good))}, said(where.missing))

@@ -11,11 +11,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from cascade.api.core import Core
 from cascade.api.metering import Places, any_site, at, away, locate, places
-from cascade.api.metering_calls import from_site, north_doc, site_reply
+from cascade.api.metering_calls import answer, encoded, from_site, north_doc, site_reply
 from cascade.api.request import Request, Response
 from cascade.model.errors import Fault, SiteError
 from cascade.model.reply import Reply
@@ -88,7 +86,7 @@ async def _over(core: Core, req: Request, doc: Doc, tree: Node, shares: Mapping[
     if all(part is None for part in answers):  # no resource anywhere: the 404 of any of them
         return await at(core, req, sites[0])
     try:
-        return Response.of(_union(req, parts[None]) if whole else _computed(req, tree, parts))
+        return answer(_union(req, parts[None]) if whole else _computed(req, tree, parts))
     except series.NotCombinable as e:
         raise _not_combinable(str(e)) from e
 
@@ -225,7 +223,7 @@ def _unknown(metrics: Sequence[str]) -> Response:
     """As Gnocchi says it of the metrics it does not have."""
     said = {"cause": "Unknown metrics", "reason": "Provided metrics don't exists", "detail": list(metrics)}
     return Response(status=404, headers={"Content-Type": "application/json"},
-                    body=msgspec.json.encode({"code": 404, "title": "Not Found", "description": said}))  # fmt: skip
+                    body=encoded({"code": 404, "title": "Not Found", "description": said}))  # fmt: skip
 
 
 def _not_combinable(why: str) -> Fault:
