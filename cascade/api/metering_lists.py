@@ -4,7 +4,7 @@ Gnocchi's marker is the last row's id, which one site alone knows. The others ar
 place in the order: no position is kept here, and a page deep in a list costs the pages before it.
 
 In a history the marker is ``id@revision``, and no row says which revision it is: Gnocchi tells it in the link to the next page
-alone. Ours has the revision's beginning behind it, by which the row is found again.
+alone. So the resource's own history is read for it: up to the row for its number, and after the number for the row.
 """
 
 from __future__ import annotations
@@ -13,19 +13,22 @@ import asyncio
 import functools
 import heapq
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from cascade.api import metering_owners
 from cascade.api.core import Core
 from cascade.api.metering import any_site, away, places, said
-from cascade.api.metering_calls import from_site, north_doc, site_reply
+from cascade.api.metering_calls import answer, from_site, north_doc, site_reply
 from cascade.api.request import Params, Request, Response
-from cascade.model.errors import BadReply, Fault, SiteError
+from cascade.model.errors import BadReply, SiteError
 from cascade.model.reply import Reply
 
 LARGEST = 1000
-"""Gnocchi's own ``max_limit``, and the limit where none is asked for."""
+"""The limit where none is asked for, as Gnocchi's ``max_limit`` is by default. A site with a smaller one says so in its links."""
+_NOW = "-1"
+"""Gnocchi's number for what a resource is now."""
 _PAGES = 500
 """Pages of one site read for one answer."""
 
@@ -41,6 +44,14 @@ class _Refused(Exception):
         self.site, self.reply = site, reply
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What a site has of a page: rows as they are there and north, and how many may be in it."""
+
+    rows: list[tuple[Row, Row]]
+    limit: int
+
+
 async def metric_list(core: Core, req: Request) -> Response:
     """GET /v1/metric, /v1/resource/{type}; POST /v1/search/resource/{type}. A site that does not answer is named in a header."""
     assert req.row is not None
@@ -51,29 +62,30 @@ async def metric_list(core: Core, req: Request) -> Response:
     sorts = [v for k, v in req.params if k == "sort"] or list(req.row.ties)
     mark, start = req.param("marker"), None
     if mark is not None:
-        start = await _marked(core, req, where.asked, mark)
+        alone = len(where.asked) == 1 and not where.missing
+        start = (where.asked[0], {}) if alone else await _marked(core, req, where.asked, mark)
         if start is None:
             if where.missing:
                 raise away(where.missing)
             return await any_site(core, req)  # its own word on an unknown marker
-    order = ordering(sorts)
+    order, after = ordering(sorts), None if start is None else (mark or "", *start)
     try:
-        found = await asyncio.gather(
-            *(_site_rows(core, req, s, limit, order, None if start is None else (mark or "", *start)) for s in where.asked)
-        )
+        found = await asyncio.gather(*(_site_rows(core, req, s, limit, order, after) for s in where.asked))
     except _Refused as e:
         return await from_site(core, req, e.site, e.reply)
-    gone = [s for s, rows in zip(where.asked, found, strict=True) if rows is None]
+    gone = [s for s, held in zip(where.asked, found, strict=True) if held is None]
     if len(gone) == len(where.asked):
         raise away([*where.missing, *gone])
+    limit = min(held.limit for held in found if held is not None)
     # By the sites' own words: a server that has another id here stands in its site's list where its id there belongs.
     key = functools.cmp_to_key(order)
-    placed = [[(site, *pair) for pair in rows or ()] for site, rows in zip(where.asked, found, strict=True)]
+    placed = [[(site, *pair) for pair in held.rows] for site, held in zip(where.asked, found, strict=True) if held is not None]
     rows = list(heapq.merge(*placed, key=lambda one: key(one[1])))[:limit]
     headers = said(sorted([*where.missing, *gone]))
     if rows and len(rows) >= limit:
         headers["Link"] = _link(core, req, await _mark(core, req, *rows[-1]), limit, sorts)
-    return Response.of([north for _, _, north in rows], headers=headers)
+    named = {v for k, v in req.params if k == "attrs" and req.row.resource == "resource"}
+    return answer([{k: v for k, v in north.items() if not named or k in named} for _, _, north in rows], headers)
 
 
 def ordering(sorts: Sequence[str]) -> Order:
@@ -104,18 +116,16 @@ def _plain(value: Any) -> Any:
 
 async def _site_rows(
     core: Core, req: Request, site: str, limit: int, order: Order, after: tuple[str, str, Row] | None
-) -> list[tuple[Row, Row]] | None:
-    """The site's next ``limit`` rows, each as it is there and north; None where it does not answer.
+) -> _Held | None:
+    """The site's next ``limit`` rows, or as many as it gives at once; None where it does not answer.
 
     ``after``: marker, its site, its row there.
     """
     kept: list[tuple[Row, Row]] = []
-    mark: str | None = None
-    if after is not None and after[1] == site:
-        ident, revision, _ = _revision(after[0])
-        mark = f"{ident}@{revision}" if revision else ident
+    mark = after[0] if after is not None and after[1] == site else None
     for _ in range(_PAGES):
-        params: Params = [(k, v) for k, v in req.params if k not in ("limit", "marker")] + [("limit", str(limit))]
+        # Whole rows, whatever is to be shown of them: they are put in order by what is in them.
+        params: Params = [(k, v) for k, v in req.params if k not in ("limit", "marker", "attrs")] + [("limit", str(limit))]
         try:
             reply = await site_reply(
                 core, req, site, params=params + ([("marker", mark)] if mark else []), timeout=core.conf.list_deadline
@@ -129,10 +139,11 @@ async def _site_rows(
         if after is not None and after[1] != site:
             rows = [r for r in rows if order(r[0], after[2]) > 0]
         kept += rows
-        mark = _linked(reply)
+        mark, most = _linked(reply)
+        limit = min(limit, most)
         if len(kept) >= limit or mark is None:
-            return kept[:limit]
-    return kept
+            break
+    return _Held(kept[:limit], limit)
 
 
 async def _north(core: Core, req: Request, site: str, page: list[Row]) -> list[tuple[Row, Row]]:
@@ -144,28 +155,43 @@ async def _north(core: Core, req: Request, site: str, page: list[Row]) -> list[t
 
 
 async def _marked(core: Core, req: Request, sites: Sequence[str], mark: str) -> tuple[str, Row] | None:
-    """``(site, row there)`` of a marker. Raises Fault 400 for a revision without its beginning, where sites must be told apart."""
+    """``(site, row there)`` of a marker."""
     assert req.row is not None
-    ident, revision, since = _revision(mark)
-    if revision and not since:
-        if len(sites) == 1:
-            return sites[0], {}
-        raise Fault(400, f"Invalid marker '{mark}': take it from the link to the next page.")
+    ident, _, revision = mark.partition("@")
     kind = req.match.get("type", "generic")
     named = quote(ident, safe=":@")  # it goes into a path, and a client may say anything
     path = f"/v1/metric/{named}" if req.row.resource == "metric" else f"/v1/resource/{kind}/{named}"
-    shown = _shown(req, path + ("/history" if revision else ""))
+    shown = _shown(req, path)
     for site in sites:
         try:
             reply = await site_reply(core, shown, site, timeout=core.conf.list_deadline)
+            if reply.ok:
+                row = reply.json() if revision in ("", _NOW) else await _of_number(core, _shown(req, f"{path}/history"), site, mark)
+                return None if row is None else (site, row)
         except SiteError:
             continue
-        if reply.ok:
-            doc = reply.json()
-            row = next((r for r in doc if str(r.get("revision_start")) == since), None) if revision else doc
-            if row is not None:
-                return site, row
     return None
+
+
+async def _of_number(core: Core, shown: Request, site: str, mark: str) -> Row | None:
+    """The row of a revision: the last one that does not come after it."""
+    whole, rest = [await _history(core, shown, site, start) for start in (None, mark)]
+    return None if whole is None or rest is None or len(rest) >= len(whole) else whole[len(whole) - len(rest) - 1]
+
+
+async def _history(core: Core, shown: Request, site: str, mark: str | None) -> list[Row] | None:
+    """A resource's revisions, all or those after a marker; None where the site knows no such marker."""
+    rows: list[Row] = []
+    for _ in range(_PAGES):
+        params = [("limit", str(LARGEST)), *([("marker", mark)] if mark else [])]
+        reply = await site_reply(core, shown, site, params=params, timeout=core.conf.list_deadline)
+        if not reply.ok:
+            return None
+        rows += reply.json()
+        mark, _most = _linked(reply)
+        if mark is None:
+            break
+    return rows
 
 
 async def _mark(core: Core, req: Request, site: str, row: Row, north: Row) -> str:
@@ -177,40 +203,37 @@ async def _mark(core: Core, req: Request, site: str, row: Row, north: Row) -> st
     if not req.true("history") or req.row.resource == "metric":
         return str(north["id"])
     shown = _shown(req, f"/v1/resource/{req.match.get('type', 'generic')}/{north['id']}/history")
+    if row.get("revision_end") is None:
+        return f"{north['id']}@{_NOW}"
     since: str = row["revision_start"]
     before: Params = []
     for _ in range(_PAGES):
-        reply = await _history(core, shown, site, [*before, ("limit", str(LARGEST))])
+        reply = await _page(core, shown, site, [*before, ("limit", str(LARGEST))])
         there = [r["revision_start"] for r in reply.json()]
         if since in there:
-            up_to = await _history(core, shown, site, [*before, ("limit", str(there.index(since) + 1))])
-            if revision := _revision(_linked(up_to) or "")[1]:
-                return f"{north['id']}@{revision}@{since}"
+            mark, _most = _linked(await _page(core, shown, site, [*before, ("limit", str(there.index(since) + 1))]))
+            if revision := (mark or "").partition("@")[2]:
+                return f"{north['id']}@{revision}"
             break
-        if (mark := _linked(reply)) is None:
+        mark, _most = _linked(reply)
+        if mark is None:
             break
         before = [("marker", mark)]
     raise BadReply(site, "a history changed while it was read")
 
 
-async def _history(core: Core, shown: Request, site: str, params: Params) -> Reply:
+async def _page(core: Core, shown: Request, site: str, params: Params) -> Reply:
     reply = await site_reply(core, shown, site, params=params, timeout=core.conf.list_deadline)
     if not reply.ok:
         raise BadReply(site, f"a history changed while it was read: {reply.status}")
     return reply
 
 
-def _revision(mark: str) -> tuple[str, str, str]:
-    """``(id, revision, its beginning)`` of a marker; the latter two are empty where it is no revision's."""
-    ident, _, rest = mark.partition("@")
-    revision, _, since = rest.partition("@")
-    return ident, revision, since
-
-
-def _linked(reply: Reply) -> str | None:
-    """The marker in the link to the next page, as the site wrote it."""
+def _linked(reply: Reply) -> tuple[str | None, int]:
+    """Marker and limit in the link to the next page, as the site wrote them: it gives no more at once than its ``max_limit``."""
     target = reply.headers.get("link", "").partition("<")[2].partition(">")[0]
-    return next(iter(parse_qs(urlsplit(target).query).get("marker", ())), None)
+    found = parse_qs(urlsplit(target).query)
+    return next(iter(found.get("marker", ())), None), _limit(next(iter(found.get("limit", ())), None)) or LARGEST
 
 
 def _shown(req: Request, path: str) -> Request:

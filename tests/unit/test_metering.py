@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -108,7 +109,7 @@ async def test_what_needs_all_series_at_one_place_is_refused(r: Rig, params: dic
 
 
 ROWS = {
-    # site -> revisions: a resource's id, when it began, the number no row shows
+    # site -> revisions: a resource's id, when it began (the last one has no end), the number no row shows
     "paris": [("a", "2026-11-24T00:00:01", 7), ("a", "2026-11-24T00:00:03", -1)],
     "tokyo": [("b", "2026-11-24T00:00:02", 4), ("b", "2026-11-24T00:00:04", -1)],
 }
@@ -117,7 +118,7 @@ ROWS = {
 def history(site: str, path: str, params: Mapping[str, str]) -> Reply:
     """As Gnocchi pages a history: the number of the last revision stands in the link alone."""
     rows = ROWS[site]
-    if path.endswith("/history") and path.split("/")[-2] != rows[0][0]:
+    if not path.endswith("/generic") and rows[0][0] not in path.split("/"):
         return Reply(site, 404, {}, b"{}")
     if mark := params.get("marker"):
         marked = [f"{i}@{revision}" for i, _, revision in rows]
@@ -128,12 +129,14 @@ def history(site: str, path: str, params: Mapping[str, str]) -> Reply:
     headers = {"content-type": "application/json"}
     if len(page) == int(params.get("limit", "1000")):
         headers["link"] = f'<http://{site}:8041{path}?marker={page[-1][0]}%40{page[-1][2]}>; rel="next"'
-    return Reply(site, 200, headers, json.dumps([{"id": i, "revision_start": at} for i, at, _ in page]).encode())
+    doc = [{"id": i, "revision_start": at, "revision_end": None if number == -1 else "later"} for i, at, number in page]
+    return Reply(site, 200, headers, json.dumps(doc if path.endswith(("/generic", "/history")) else doc[-1]).encode())
 
 
 async def test_a_history_is_paged_by_its_links(r: Rig) -> None:
-    """What the site's own link says of a revision goes on in ours, with what finds its row again."""
-    seen, mark = [], None
+    """Markers are Gnocchi's own, and the page goes on at every site behind the one they name."""
+    seen, marks = [], []
+    mark: str | None = None
     row = Row(pattern="", kind=Kind.ZONAL_LIST, resource="resource", handler="metric_list", ties=("revision_start:asc",))
     while True:
         params = [("history", "true"), ("limit", "1"), *([("marker", mark)] if mark else [])]
@@ -145,6 +148,8 @@ async def test_a_history_is_paged_by_its_links(r: Rig) -> None:
         if "Link" not in got.headers:
             break
         (mark,) = parse_qs(urlsplit(got.headers["Link"].strip("<").partition(">")[0]).query)["marker"]
+        marks.append(mark)
+    assert marks == ["a@7", "b@4", "a@-1", "b@-1"]
     assert seen == sorted(((i, at) for rows in ROWS.values() for i, at, _ in rows), key=lambda one: one[1])
 
 
@@ -177,3 +182,44 @@ async def test_the_sites_own_ceilometer_made_what_the_service_project_made(r: Ri
         first, second = asked["and"]
         assert first == {"or": [mine, {"=": {"created_by_project_id": SERVICE[site]}}]} and "project_id" in second["="]
     assert [row["created_by_project_id"] for row in got["references"]] == [HERE, HERE]
+
+
+async def _listed(r: Rig, *params: tuple[str, str]) -> Any:
+    row = Row(pattern="", kind=Kind.ZONAL_LIST, resource="resource", handler="metric_list", ties=("id:asc",))
+    req = Request(service="metric", method="GET", path="/v1/resource/generic", params=list(params), headers={}, row=row,
+                  caller=caller("admin", project=TENANT), request_id="r")  # fmt: skip
+    return await metric_list(r.core, req)
+
+
+def _three(site: str, _: str, __: Any) -> Reply:
+    """Three of seven rows, in a site that gives no more at once."""
+    rows = [{"id": f"{n}-{site}", "project_id": None, "user_id": "u"} for n in range(3)]
+    link = f'<http://{site}:8041/v1/resource/generic?limit=3&marker={rows[-1]["id"]}>; rel="next"'
+    return Reply(site, 200, {"content-type": "application/json", "link": link}, json.dumps(rows).encode())
+
+
+async def test_a_page_is_no_larger_than_a_site_makes_it(r: Rig) -> None:
+    """A site's ``max_limit`` is ours: nobody waits until hundreds of its pages were read."""
+    r.south.answer = _three
+    got = await _listed(r)
+    assert [one["id"] for one in json.loads(got.body)] == ["0-paris", "0-tokyo", "1-paris"]
+    assert parse_qs(urlsplit(got.headers["Link"].strip("<").partition(">")[0]).query)["limit"] == ["3"]
+    assert len(r.south.asked) == 2
+
+
+async def test_rows_are_put_in_order_before_they_are_cut(r: Rig) -> None:
+    """Of rows that show their user alone the order and the marker are those of whole ones."""
+    r.south.answer = _three
+    got = await _listed(r, ("attrs", "user_id"))
+    assert json.loads(got.body) == [{"user_id": "u"}] * 3 and "marker=1-paris" in got.headers["Link"]
+    assert all("attrs" not in params for _, _, _, params in r.south.asked)
+
+
+async def test_json_is_written_as_gnocchi_writes_it(r: Rig) -> None:
+    """What is no number is said as Python says it, and scripts find the blanks that they look for."""
+    r.south.answer = lambda site, _, doc: Reply(site, 404, {}, b"{}") if site == "tokyo" else said(math.inf)
+    body = {"operations": "(rolling mean 2 (metric cpu mean))", "resource_type": "instance"}
+    req = Request(service="metric", method="POST", path="/v1/aggregates", params=[("fill", "null")], headers={},
+                  body=json.dumps(body).encode(), caller=caller("admin", project=TENANT), request_id="r")  # fmt: skip
+    got = await aggregates(r.core, req)
+    assert got.body == b'{"measures": {"aggregated": [["2026-11-24T00:00:00+00:00", 60.0, Infinity]]}}'
