@@ -203,7 +203,7 @@ def _each(work: Callable[[float], float], series: Series | float) -> Series | fl
     return _kept((at, work, (x,)) for at, x in series.items())
 
 
-def _kept(cases: Iterable[tuple[Point, Callable[..., float], tuple[float, ...]]]) -> Series:
+def _kept(cases: Iterable[tuple[Point, Callable[..., float], tuple[Any, ...]]]) -> Series:
     out: dict[Point, float] = {}
     for at, work, given in cases:
         try:
@@ -221,16 +221,19 @@ def _combined(aggregate: str, inner: str, answers: Mapping[Ask, Sequence[Series]
     # A site goes on measuring between two questions: a time that only one of its answers knows is not said yet.
     known = [(site, set.intersection(*(set(part) for part in site))) for site in sites]
     points = sorted(set().union(*(times for _, times in known)))
-    series = {at: _joined(base, [tuple(part[at] for part in site) for site, times in known if at in times]) for at in points}
+    series = _kept(
+        (at, _joined, (base, [tuple(part[at] for part in site) for site, times in known if at in times])) for at in points
+    )
     return series if base == aggregate else _differences(series)
 
 
 def _joined(base: str, parts: Sequence[tuple[float, ...]]) -> float:
-    """One value of all sites' parts at one time."""
+    """One value of all sites' parts at one time. Raises ArithmeticError where there is none: too large, or the mean of nothing."""
     if base in ("sum", "count"):
         return math.fsum(p[0] for p in parts)
     if base in ("min", "max"):
         return (min if base == "min" else max)(p[0] for p in parts)
+    parts = [p for p in parts if p[1]]  # of measures that are no numbers there is a count, of none
     many = math.fsum(p[1] for p in parts)
     mean = math.fsum(p[0] for p in parts) / many
     if base == "mean":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -90,6 +91,22 @@ def test_arithmetic_stands_above_and_below_an_aggregate() -> None:
 def test_division_by_zero_has_no_point() -> None:
     tree = series.parse("(/ 1 (aggregate sum (metric a mean)))")
     assert series.evaluate(tree, {Ask("sum", "(metric a mean)"): [{(G, "t"): 0.0, (G, "u"): 2.0}]}) == {(G, "u"): 0.5}
+
+
+@pytest.mark.parametrize("how", ["mean", "var", "std"])
+def test_a_count_of_nothing_has_no_part(how: str) -> None:
+    """Somebody measured no number: there is a time, and nothing at it."""
+    tree, inner = series.parse(f"(aggregate {how} (metric a mean))"), "(metric a mean)"
+    said = {"sum": [0.0, 6.0], "count": [0.0, 2.0], "var": [math.nan, 0.0]}
+    times = {part: [{(G, "t"): values[0]}, {(G, "t"): values[1]}] for part, values in said.items()}
+    wanted = {(G, "t"): 3.0 if how == "mean" else 0.0}
+    assert series.evaluate(tree, {Ask(part, inner): times[part] for part in series.PARTS[how]}) == wanted
+    assert series.evaluate(tree, {Ask(part, inner): times[part][:1] for part in series.PARTS[how]}) == {}
+
+
+def test_what_is_too_large_has_no_point() -> None:
+    tree = series.parse("(aggregate sum (metric a mean))")
+    assert series.evaluate(tree, {Ask("sum", "(metric a mean)"): [{(G, "t"): 1.7e308}, {(G, "t"): 1.7e308}]}) == {}
 
 
 def test_a_time_that_only_one_answer_knows_is_not_said() -> None:
