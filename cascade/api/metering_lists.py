@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import heapq
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,9 +47,9 @@ class _Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """What a site has of a page: rows as they are there and north, and how many may be in it."""
+    """What a site has of a page: rows as they are there, and how many may be in it."""
 
-    rows: list[tuple[Row, Row]]
+    rows: list[Row]
     limit: int
 
 
@@ -79,13 +80,23 @@ async def metric_list(core: Core, req: Request) -> Response:
     limit = min(held.limit for held in found if held is not None)
     # By the sites' own words: a server that has another id here stands in its site's list where its id there belongs.
     key = functools.cmp_to_key(order)
-    placed = [[(site, *pair) for pair in held.rows] for site, held in zip(where.asked, found, strict=True) if held is not None]
-    rows = list(heapq.merge(*placed, key=lambda one: key(one[1])))[:limit]
+    placed = [[(site, row) for row in held.rows] for site, held in zip(where.asked, found, strict=True) if held is not None]
+    rows = list(itertools.islice(heapq.merge(*placed, key=lambda one: key(one[1])), limit))
+    shown = await _north(core, req, rows)
     headers = said(sorted([*where.missing, *gone]))
     if rows and len(rows) >= limit:
-        headers["Link"] = _link(core, req, await _mark(core, req, *rows[-1]), limit, sorts)
+        headers["Link"] = _link(core, req, await _mark(core, req, *rows[-1], shown[-1]), limit, sorts)
     named = {v for k, v in req.params if k == "attrs" and req.row.resource == "resource"}
-    return answer([{k: v for k, v in north.items() if not named or k in named} for _, _, north in rows], headers)
+    return answer([{k: v for k, v in row.items() if not named or k in named} for row in shown], headers)
+
+
+async def _north(core: Core, req: Request, rows: Sequence[tuple[str, Row]]) -> list[Row]:
+    """Rows of several sites in north terms: those of a page alone, not all that were read for it."""
+    held: dict[str, list[Row]] = {}
+    for site, row in rows:
+        held.setdefault(site, []).append(row)
+    north = {site: iter(await north_doc(core, site, page, req.caller, req.service)) for site, page in held.items()}
+    return [next(north[site]) for site, _ in rows]
 
 
 def ordering(sorts: Sequence[str]) -> Order:
@@ -119,9 +130,10 @@ async def _site_rows(
 ) -> _Held | None:
     """The site's next ``limit`` rows, or as many as it gives at once; None where it does not answer.
 
-    ``after``: marker, its site, its row there.
+    Without what the site's owner measures for tenants of his own. ``after``: marker, its site, its row there.
     """
-    kept: list[tuple[Row, Row]] = []
+    assert req.row is not None
+    kept: list[Row] = []
     mark = after[0] if after is not None and after[1] == site else None
     for _ in range(_PAGES):
         # Whole rows, whatever is to be shown of them: they are put in order by what is in them.
@@ -132,26 +144,17 @@ async def _site_rows(
             )
             if not reply.ok:
                 raise _Refused(site, reply)
-            page: list[Row] = reply.json()
-            rows = await _north(core, req, site, page)
+            rows = await metering_owners.KINDS[req.row.resource](core, req.caller, site, reply.json())
         except SiteError:
             return None
         if after is not None and after[1] != site:
-            rows = [r for r in rows if order(r[0], after[2]) > 0]
+            rows = [r for r in rows if order(r, after[2]) > 0]
         kept += rows
         mark, most = _linked(reply)
         limit = min(limit, most)
         if len(kept) >= limit or mark is None:
             break
     return _Held(kept[:limit], limit)
-
-
-async def _north(core: Core, req: Request, site: str, page: list[Row]) -> list[tuple[Row, Row]]:
-    """As they are and in north terms, without what the site's owner measures for tenants of his own."""
-    assert req.row is not None
-    page = await metering_owners.KINDS[req.row.resource](core, req.caller, site, page)
-    north: list[Row] = await north_doc(core, site, page, req.caller, req.service)
-    return list(zip(page, north, strict=True))
 
 
 async def _marked(core: Core, req: Request, sites: Sequence[str], mark: str) -> tuple[str, Row] | None:
