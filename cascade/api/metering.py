@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import re
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from cascade.api.forward import north_ids
 from cascade.api.links import north_links
 from cascade.api.metering_calls import answer, from_site, site_reply
 from cascade.api.request import Request, Response
+from cascade.model.caller import Caller
 from cascade.model.errors import Fault, SiteError
 from cascade.model.reply import Reply
 from cascade.reconcile.metering import catch_up
@@ -31,6 +33,7 @@ from cascade.routing.plan import rendezvous
 
 MISSING = "X-Cascade-Missing-Zones"
 _REMEMBERED = 100_000
+_UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
 _SHOWN = {"resource": "/v1/resource/generic/", "metric": "/v1/metric/"}
 
 
@@ -43,25 +46,32 @@ class Places:
 
 
 class Whereabouts:
-    """(kind, id) -> site of what was found by asking. Bounded; who may see it, the site judges at every call."""
+    """Site of what was found by asking, by kind and id. Bounded; who may see it, the site judges at every call.
+
+    A resource may have a name in place of an id: Gnocchi makes its id of it and of who made it, so each user has names of his own.
+    """
 
     def __init__(self, size: int = _REMEMBERED) -> None:
         self._size = size
-        self._known: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self._known: OrderedDict[tuple[str, ...], str] = OrderedDict()
 
-    def get(self, kind: str, ident: str) -> str | None:
+    def get(self, caller: Caller, kind: str, ident: str) -> str | None:
         """The site, if known."""
-        return self._known.get((kind, ident))
+        return self._known.get(_meant(caller, kind, ident))
 
-    def put(self, kind: str, ident: str, site: str) -> None:
+    def put(self, caller: Caller, kind: str, ident: str, site: str) -> None:
         """Remember."""
-        self._known[kind, ident] = site
+        self._known[_meant(caller, kind, ident)] = site
         while len(self._known) > self._size:
             self._known.popitem(last=False)
 
-    def drop(self, kind: str, ident: str) -> None:
+    def drop(self, caller: Caller, kind: str, ident: str) -> None:
         """It is not there any more."""
-        self._known.pop((kind, ident), None)
+        self._known.pop(_meant(caller, kind, ident), None)
+
+
+def _meant(caller: Caller, kind: str, ident: str) -> tuple[str, ...]:
+    return (kind, ident) if _UUID.fullmatch(ident) else (kind, ident, str(caller.user_id), str(caller.project_id))
 
 
 WHEREABOUTS = Whereabouts()
@@ -147,7 +157,7 @@ async def locate(core: Core, req: Request, kind: str, idents: Sequence[str]) -> 
     Raises Fault 503 where a dead site may know one, 404 for what is not this cloud's.
     """
     where = await places(core, req)
-    found = {i: site for i in idents if (site := WHEREABOUTS.get(kind, i)) is not None}
+    found = {i: site for i in idents if (site := WHEREABOUTS.get(req.caller, kind, i)) is not None}
 
     async def ask(ident: str) -> None:
         shown = Request(service=req.service, method="GET", path=_SHOWN[kind] + quote(ident, safe=":@"), params=[],
@@ -159,7 +169,7 @@ async def locate(core: Core, req: Request, kind: str, idents: Sequence[str]) -> 
                     raise Fault(404, f"{kind.capitalize()} {ident} does not exist")  # a tenant's of the site's owner
                 found[ident] = site
                 if reply.ok:
-                    WHEREABOUTS.put(kind, ident, site)
+                    WHEREABOUTS.put(req.caller, kind, ident, site)
                 return
         if failed := [*where.missing, *(s for s, r in replies.items() if isinstance(r, SiteError))]:
             raise away(failed)
@@ -205,7 +215,7 @@ async def zonal(core: Core, req: Request) -> Response:
         return await any_site(core, req)  # its own 404
     shown = await at(core, req, found[ident])
     if shown.status == 404 or (req.method == "DELETE" and shown.status < 300):
-        WHEREABOUTS.drop(kind, ident)
+        WHEREABOUTS.drop(req.caller, kind, ident)
     return shown
 
 

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from cascade.api.metering import WHEREABOUTS, locate
 from cascade.api.metering_aggregates import aggregates
 from cascade.api.metering_lists import metric_list
 from cascade.api.request import Request
@@ -72,6 +73,7 @@ async def r(tmp_path: Path) -> AsyncIterator[Rig]:
         await store.sites.add(Site(name=name, number=number, cloud=name, identity="mapped"))
     sites = Sites(store)
     await sites.reload()
+    WHEREABOUTS._known.clear()
     yield Rig(store, sites)
     await store.close()
 
@@ -223,3 +225,15 @@ async def test_json_is_written_as_gnocchi_writes_it(r: Rig) -> None:
                   body=json.dumps(body).encode(), caller=caller("admin", project=TENANT), request_id="r")  # fmt: skip
     got = await aggregates(r.core, req)
     assert got.body == b'{"measures": {"aggregated": [["2026-11-24T00:00:00+00:00", 60.0, Infinity]]}}'
+
+
+async def test_a_name_is_each_users_own(r: Rig) -> None:
+    """Gnocchi makes an id of a name and of who made it: where one user's is says nothing of another's."""
+    home = {TENANT: "paris", "7e4a4700000000000000000000000001": "tokyo"}
+    for project, site in home.items():
+        r.south.answer = lambda at, *_, s=site: Reply(at, 200 if at == s else 404, {"content-type": "application/json"}, b"{}")
+        who = caller("admin", project=project)
+        asked = Request(
+            service="metric", method="GET", path="/v1/resource/generic/x", params=[], headers={}, caller=who, request_id="r"
+        )
+        assert (await locate(r.core, asked, "resource", ["x"]))[0] == {"x": site}
