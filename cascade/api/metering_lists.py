@@ -47,10 +47,14 @@ class _Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """What a site has of a page: rows as they are there, and how many may be in it."""
+    """What a site has of a page: rows as they are there, and how many may be in it.
+
+    ``refused``: it knows no such type of resource, of which another site may have some: Prometheus makes one where it writes.
+    """
 
     rows: list[Row]
     limit: int
+    refused: _Refused | None = None
 
 
 async def metric_list(core: Core, req: Request) -> Response:
@@ -74,6 +78,8 @@ async def metric_list(core: Core, req: Request) -> Response:
         found = await asyncio.gather(*(_site_rows(core, req, s, limit, order, after) for s in where.asked))
     except _Refused as e:
         return await from_site(core, req, e.site, e.reply)
+    if (refused := next((h.refused for h in found if h and h.refused), None)) and not any(h and not h.refused for h in found):
+        return await from_site(core, req, refused.site, refused.reply)
     gone = [s for s, held in zip(where.asked, found, strict=True) if held is None]
     if len(gone) == len(where.asked):
         raise away([*where.missing, *gone])
@@ -142,6 +148,8 @@ async def _site_rows(
             reply = await site_reply(
                 core, req, site, params=params + ([("marker", mark)] if mark else []), timeout=core.conf.list_deadline
             )
+            if reply.status == 404:
+                return _Held([], limit, _Refused(site, reply))
             if not reply.ok:
                 raise _Refused(site, reply)
             rows = await metering_owners.KINDS[req.row.resource](core, req.caller, site, reply.json())

@@ -237,3 +237,12 @@ async def test_a_name_is_each_users_own(r: Rig) -> None:
             service="metric", method="GET", path="/v1/resource/generic/x", params=[], headers={}, caller=who, request_id="r"
         )
         assert (await locate(r.core, asked, "resource", ["x"]))[0] == {"x": site}
+
+
+@pytest.mark.parametrize(("without", "status"), [({"tokyo"}, 200), ({"paris", "tokyo"}, 404)])
+async def test_a_type_that_one_site_knows_is_listed(r: Rig, without: set[str], status: int) -> None:
+    """Prometheus makes its type of resource where it writes; that another site has none is no refusal of the whole."""
+    missing = Reply("", 404, {"content-type": "application/json"}, b'{"code": 404}')
+    r.south.answer = lambda site, path, doc: missing if site in without else _three(site, path, doc)
+    got = await _listed(r)
+    assert got.status == status and len(json.loads(got.body)) == (3 if status == 200 else 1)
