@@ -37,7 +37,7 @@ def procs(state: State, cloud: Cloud) -> list[Proc]:
         found.append(_daemon(state, cloud, name, config.files(state, cloud, "nova")))
     place = state.cloud(cloud)
     for index in range(1, cloud.computes + 1):
-        files = ["--config-file", str(place.etc / "nova" / f"compute{index}.conf")]
+        files = config.named(state, cloud, "nova", [f"compute{index}.conf"])
         local = {"LAB_OVSDB": ovn.vswitch(place, index), "LAB_VIF": "internal" if wires.real(state) else "dummy"}
         found.append(_daemon(state, cloud, "nova-compute", files, f"nova-compute{index}", local))
     return found

@@ -1,35 +1,25 @@
 """Metering at the sites: real Gnocchi (API, metricd, an indexer in MariaDB, files) and real Ceilometer (polling, notifications).
 
-Each site has its own, as clouds of different owners do. Nothing of a site that runs is changed: these are more processes beside
-it, a service user each and an entry in the site's catalogue.
+Each site has its own, as clouds of different owners do. They are more processes beside a site that runs, a service user each and an
+entry in the site's catalogue; of the site itself what has servers and volumes begins to send notifications.
 """
 
-from collections.abc import Iterable
-
-from lab import bootstrap, infra
+from lab import bootstrap, config, services
+from lab import procs as processes
 from lab.addons import kind
+from lab.addons.gnocchi import RELEASE, Gnocchi, daemon, program
 from lab.addons.kind import AddOn
 from lab.config.ini import Context, Ini, render
-from lab.data import GATEWAY_URL, HUB, PORT_OFFSET, SITES, USER_REGION, Cloud, Release
-from lab.install import SYSTEM_PATH
+from lab.data import GATEWAY_URL, HUB, PORT_OFFSET, SITES, USER_REGION, Cloud
 from lab.paths import Place, State
 from lab.procs import Proc
 from lab.report import LabError, step
-from lab.services import uwsgi
 from lab.shell import run
 from lab.wait import answers, ready
 
-RELEASE = Release(
-    "metering",
-    ("gnocchi==4.7.1", "oslo.db", "sqlalchemy-utils", "pymysql", "keystonemiddleware", "python-snappy", "uwsgi",
-     "setuptools<81", "ceilometer==27.0.0", "gnocchiclient==7.2.0", "gabbi==4.2.3", "pytest"),
-    exclude_newer="2026-11-23",
-)  # fmt: skip
-"""setuptools: Gnocchi still imports pkg_resources. gnocchiclient and gabbi are what the tests use, unchanged."""
 METERED = ("paris", "tokyo")
 PORT = 20
 """Offset of Gnocchi's API from the site's base port."""
-SACKS = "4"
 USERS = ("gnocchi", "ceilometer")
 POLLED = """sources:
 - name: lab
@@ -37,13 +27,26 @@ POLLED = """sources:
   meters: [image.size, ip.floating]
 sinks: []
 """
-"""What services are asked for; Ceilometer ships no file of its own. A fake hypervisor has nothing to be polled, and Ceilometer 27.0
-cannot ask Cinder: openstacksdk misses a section of its configuration that it does not know."""
+"""What services are asked for, beside what they tell by themselves; Ceilometer ships no file of its own. A fake hypervisor has
+nothing to be polled, and Ceilometer 27.0 cannot ask Cinder: openstacksdk misses a section of its configuration that it does not
+know."""
+NOTIFYING: dict[str, tuple[str, ...]] = {"nova": ("nova-compute",), "cinder": ("cinder-volume",)}
+"""Service -> how the names of its programs begin that tell what becomes of servers and volumes."""
+NOTIFY: Ini = {"oslo_messaging_notifications": {"driver": "messagingv2"}}
+EVENTS = """sources:
+- name: all
+  events: ["*"]
+  sinks: [gnocchi]
+sinks:
+- name: gnocchi
+  publishers: ["gnocchi://"]
+"""
+"""Events go to Gnocchi as well, which so learns when a server has ended: the file that Ceilometer ships sends them on alone."""
 
 
 def procs(state: State) -> list[Proc]:
     """Every process of every metered site."""
-    return [proc for cloud in _sites() for proc in (*_gnocchi_procs(state, cloud), *_ceilometer_procs(state, cloud))]
+    return [proc for cloud in _sites() for proc in (*_gnocchi(state, cloud).procs(), *_ceilometer_procs(state, cloud))]
 
 
 def prepare(state: State) -> bool:
@@ -55,28 +58,41 @@ def prepare(state: State) -> bool:
         if not answers(cloud.port("keystone")):
             raise LabError(f"{cloud.name} does not answer: metering stands beside sites that run")
     for cloud in _sites():
-        place = _place(state, cloud)
-        place.make()
-        for name, ini in {"gnocchi": _gnocchi(state, cloud), "ceilometer": _ceilometer(state, cloud)}.items():
-            (place.etc / f"{name}.conf").write_text(render(ini))
+        place, gnocchi = _place(state, cloud), _gnocchi(state, cloud)
+        gnocchi.configure()
+        (place.etc / "ceilometer.conf").write_text(render(_ceilometer(state, cloud)))
         (place.etc / "polling.yaml").write_text(POLLED)
-        _paste(state, place)
+        (place.etc / "event_pipeline.yaml").write_text(EVENTS)
+        _notify(state, cloud)
         bootstrap.service(cloud, USERS, ("metric", "gnocchi"), {cloud.name: url(cloud)})
-        if not (place.var / "migrated").exists():
-            with step(f"{cloud.name}: Gnocchi's database"):
-                infra.sql(f"create database if not exists {cloud.database('gnocchi')} character set utf8mb3;")
-                conf = place.etc / "gnocchi.conf"
-                run([_program(state, "gnocchi-upgrade"), "--config-file", conf, "--sacks-number", SACKS])
-            (place.var / "migrated").touch()
+        gnocchi.migrate()
         if not (place.var / "types").exists():
             with step(f"{cloud.name}: Ceilometer's resource types"):  # a Gnocchi makes them, so it must run
-                gnocchi = list(_gnocchi_procs(state, cloud))
-                for proc in gnocchi:
+                for proc in gnocchi.procs():
                     proc.start()
-                ready(gnocchi)
-                run([_program(state, "ceilometer-upgrade"), "--config-file", place.etc / "ceilometer.conf"])
+                ready(gnocchi.procs())
+                run([program(state, "ceilometer-upgrade"), "--config-file", place.etc / "ceilometer.conf"])
             (place.var / "types").touch()
     return bootstrap.service(HUB, (), ("metric", "gnocchi"), {USER_REGION: f"{GATEWAY_URL}/metric"})
+
+
+def _notify(state: State, cloud: Cloud) -> None:
+    """Have a site's services send notifications, and start those again that run without."""
+    silent: list[Proc] = []
+    for service, programs in NOTIFYING.items():
+        added = config.added(state, cloud, service) / f"{RELEASE.name}.conf"
+        text = render(NOTIFY)
+        if added.exists() and added.read_text() == text:
+            continue
+        added.parent.mkdir(exist_ok=True)
+        added.write_text(text)
+        silent += [proc for proc in services.procs(state, cloud) if proc.name.startswith(programs) and proc.pid()]
+    if silent:
+        with step(f"{cloud.name}: start again, with notifications: {', '.join(proc.name for proc in silent)}"):
+            processes.stop(silent)
+            for proc in silent:
+                proc.start()
+            ready(silent)
 
 
 def url(cloud: Cloud) -> str:
@@ -84,62 +100,16 @@ def url(cloud: Cloud) -> str:
     return f"http://127.0.0.1:{cloud.base_port + PORT_OFFSET + PORT}"
 
 
-def _gnocchi_procs(state: State, cloud: Cloud) -> Iterable[Proc]:
-    place, port = _place(state, cloud), cloud.base_port + PORT_OFFSET + PORT
-    api = (
-        *uwsgi(kind.venv(state, RELEASE.name), "gnocchi.rest.wsgi:application", port, f"{cloud.name} gnocchi", 1, 6),
-        *("--pyargv", f"--config-file {place.etc / 'gnocchi.conf'}"),
-    )
-    yield Proc("gnocchi-api", place, api, _environment(state), port, grace=5)
-    yield _daemon(state, place, "gnocchi-metricd", "gnocchi")
+def _gnocchi(state: State, cloud: Cloud) -> Gnocchi:
+    return Gnocchi(state, cloud, _place(state, cloud), cloud.base_port + PORT_OFFSET + PORT, cloud.database("gnocchi"))
 
 
-def _ceilometer_procs(state: State, cloud: Cloud) -> Iterable[Proc]:
+def _ceilometer_procs(state: State, cloud: Cloud) -> list[Proc]:
     place = _place(state, cloud)
-    yield _daemon(state, place, "ceilometer-agent-notification", "ceilometer")
-    yield _daemon(state, place, "ceilometer-polling", "ceilometer", "--polling-namespaces", "central")
-
-
-def _daemon(state: State, place: Place, name: str, conf: str, *more: str) -> Proc:
-    argv = (_program(state, name), "--config-file", str(place.etc / f"{conf}.conf"), *more)
-    return Proc(name, place, argv, _environment(state), grace=10)
-
-
-def _environment(state: State) -> dict[str, str]:
-    return {
-        "PATH": f"{kind.venv(state, RELEASE.name) / 'bin'}:{SYSTEM_PATH}",
-        "PYTHONWARNINGS": "ignore",
-        "MALLOC_ARENA_MAX": "2",
-        "OMP_NUM_THREADS": "1",  # numpy would take a core per process
-    }
-
-
-def _paste(state: State, place: Place) -> None:
-    """Gnocchi's own pipeline, whose token filter reads the configuration of this site: by itself it would look into /etc."""
-    libraries = next((kind.venv(state, RELEASE.name) / "lib").glob("python3*")) / "site-packages"
-    named = "use = egg:keystonemiddleware#auth_token\n"
-    text = (
-        (libraries / "gnocchi" / "rest" / "api-paste.ini")
-        .read_text()
-        .replace(named, f"{named}oslo_config_file = {place.etc / 'gnocchi.conf'}\n")
-    )
-    (place.etc / "api-paste.ini").write_text(text)
-
-
-def _gnocchi(state: State, cloud: Cloud) -> Ini:
-    place = _place(state, cloud)
-    return {
-        "DEFAULT": {"log_file": place.log / "gnocchi.log", "use_stderr": False, "parallel_operations": 2},
-        "api": {"auth_mode": "keystone", "paste_config": place.etc / "api-paste.ini"},
-        "indexer": {"url": cloud.database_url("gnocchi")},
-        "storage": {"driver": "file", "file_basepath": place.var / "storage"},
-        "incoming": {"driver": "file", "file_basepath": place.var / "storage"},
-        # What is measured shows within seconds, for tests wait for it; with few sacks looking for it costs next to nothing.
-        "metricd": {"workers": 1, "metric_processing_delay": 2, "metric_cleanup_delay": 5, "greedy": False},
-        "keystone_authtoken": Context(state, cloud).auth(
-            "gnocchi", www_authenticate_uri=cloud.identity_url, service_type="metric", interface="internal"
-        ),
-    }
+    return [
+        daemon(state, place, "ceilometer-agent-notification", "ceilometer"),
+        daemon(state, place, "ceilometer-polling", "ceilometer", "--polling-namespaces", "central"),
+    ]
 
 
 def _ceilometer(state: State, cloud: Cloud) -> Ini:
@@ -150,6 +120,7 @@ def _ceilometer(state: State, cloud: Cloud) -> Ini:
             "log_dir": place.log,
             "use_stderr": False,
             "host": f"{cloud.name}-ctl",
+            "event_pipeline_cfg_file": place.etc / "event_pipeline.yaml",
         },
         "service_credentials": Context(state, cloud).auth("ceilometer", interface="internalURL"),
         "notification": {"workers": 1},
@@ -164,10 +135,6 @@ def _sites() -> list[Cloud]:
 
 def _place(state: State, cloud: Cloud) -> Place:
     return Place(kind.place(state, RELEASE.name).root / cloud.name)
-
-
-def _program(state: State, name: str) -> str:
-    return str(kind.venv(state, RELEASE.name) / "bin" / name)
 
 
 ADDON = AddOn(RELEASE, prepare, procs)

@@ -1,7 +1,8 @@
 """Configuration files of every service of a cloud, rendered from the data."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from lab.config import compute, network, services
 from lab.config.ini import Context, Ini, render
@@ -36,6 +37,16 @@ def write(state: State, cloud: Cloud) -> None:
 def files(state: State, cloud: Cloud, service: str) -> list[str]:
     """The --config-file arguments of a service's programs."""
     special = {"glance": ["glance-api.conf"], "neutron": ["neutron.conf", "ml2_conf.ini"]}
-    names = special.get(service, [f"{service}.conf"])
+    return named(state, cloud, service, special.get(service, [f"{service}.conf"]))
+
+
+def named(state: State, cloud: Cloud, service: str, names: Iterable[str]) -> list[str]:
+    """The same for files by name, and behind them what add-ons have to say to the service (``added``)."""
     folder = state.cloud(cloud).etc / service
-    return [word for name in names for word in ("--config-file", str(folder / name))]
+    files = [*(folder / name for name in names), *sorted(added(state, cloud, service).glob("*.conf"))]
+    return [word for file in files for word in ("--config-file", str(file))]
+
+
+def added(state: State, cloud: Cloud, service: str) -> Path:
+    """The folder with what add-ons add to a service's configuration; none is made where there is nothing."""
+    return state.cloud(cloud).etc / service / "added"

@@ -18,17 +18,7 @@ NOTES: dict[str, str] = {
     ),
 }
 
-_FIRST = "Takes the first metric of a list for its own; in a cloud in use the site's Ceilometer measures for the same project."
-_BLANKS = "Looks for a piece of JSON as text, blanks included; the gateway writes JSON without them."
 GNOCCHI: dict[str, str] = {
     "healthcheck: ": "Asks a Gnocchi without a token; the gateway has `/healthz` for itself and asks its sites by itself.",
-    "base: post a single measure": _FIRST,
-    "metric: push": _FIRST,
-    "metric: delete metric": _FIRST,
-    "metric: get measure unknown aggregates": _FIRST,
-    "live: search for myresource": _BLANKS,
-    "search-resource: search for": _BLANKS,
-    "resource: list all resources": _BLANKS,
-    "resource: patch generic with metrics": _BLANKS,
 }
 """The same of Gnocchi's own tests, by how their names begin."""

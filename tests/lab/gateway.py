@@ -32,8 +32,11 @@ master_key_file = {key}
 class Gateway:
     """Start, kill and restart; ``cloud`` points an account of the lab at it."""
 
-    def __init__(self, home: Path, state: Path, port: int, *, database: Path | None = None, more: str = "") -> None:
-        """``database``: of the gateway it stands beside; its own by default. ``more``: lines of ``[DEFAULT]``."""
+    def __init__(
+        self, home: Path, state: Path, port: int, *, database: Path | None = None, more: str = "", clouds: Path | None = None
+    ) -> None:
+        """``database``: of the gateway it stands beside; its own by default. ``more``: lines of ``[DEFAULT]``. ``clouds``: a
+        clouds.yaml, the lab's by default."""
         self.home, self.state, self.port = home, state, port
         self.url = f"http://127.0.0.1:{port}"
         self.conf = home / "cascade.conf"
@@ -41,8 +44,8 @@ class Gateway:
             TEMPLATE.format(
                 port=port,
                 home=home,
-                clouds=state / "clouds.yaml",
-                key=next(state.glob("**/master.key")),
+                clouds=clouds or state / "clouds.yaml",
+                key=state / "cascade" / "master.key",
                 database=database or home / "cascade.db",
                 more=more,
             )

@@ -65,10 +65,11 @@ def measured(clouds: dict[str, Cloud], servers: dict[str, list[str]]) -> Iterato
         out.resources[zone], out.metrics[zone] = servers[zone], []
         for n, values in enumerate(VALUES[zone]):
             there = own(site, f"metering-{RUN}-{zone}-{n}")
-            body = {"id": there["id"], "project_id": there["tenant_id"], "metrics": {"load": {"archive_policy_name": POLICY}}}
-            made = metric(writer, "POST", "/v1/resource/generic", body)
-            assert made.status == 201, made.body
-            out.metrics[zone].append(made.json()["metrics"]["load"])
+            made = metric(writer, "POST", "/v1/resource/generic", {"id": there["id"], "project_id": there["tenant_id"]})
+            assert made.status in (201, 409), made.body  # Ceilometer itself may have been quicker
+            path, added = f"/v1/resource/generic/{there['id']}/metric", {"load": {"archive_policy_name": POLICY}}
+            assert metric(writer, "POST", path, added).status == 200
+            out.metrics[zone].append(metric(writer, "GET", f"{path}/load").json()["id"])
             measures = [{"timestamp": START + 60 * i, "value": v} for i, v in enumerate(values)]
             assert metric(writer, "POST", f"/v1/metric/{out.metrics[zone][-1]}/measures", measures).status == 202
     c, end = clouds["cascade"], time.monotonic() + 60
@@ -225,13 +226,46 @@ def test_history_is_paged_over_sites(clouds: dict[str, Cloud], measured: Measure
 
     path = "/v1/search/resource/generic?" + urlencode({"history": "true", "sort": order}, doseq=True)
     whole, _ = page(path)
-    assert len(whole) == len(set(whole)) == 3 * len(ours) and {i for i, _ in whole} == ours
+    assert len(whole) == len(set(whole)) >= 3 * len(ours) and {i for i, _ in whole} == ours
     pieces: list[tuple[str, str]] = []
     link = path + "&limit=1"
     while link:
         found, link = page(link)
         pieces += found
     assert pieces == whole
+
+
+def test_ceilometer_itself_measures_servers(clouds: dict[str, Cloud]) -> None:
+    """Out of what Nova tells of them: its tenant finds them by their north ids, in all sites, and when they have ended."""
+    c, other = clouds["cascade"], clouds["cascade-other"]
+    used = image(c)
+    servers = {zone: boot(c, zone, f"metering-{RUN}-told-{zone}", used) for zone in ZONES}
+    shown = {}
+    try:
+        for zone, ident in servers.items():
+            path = f"/v1/resource/instance/{ident}"
+            c.until("compute", f"/servers/{ident}", lambda a: a.json()["server"]["status"] == "ACTIVE")
+            wait(f"Ceilometer of {zone} says nothing", lambda path=path: metric(c, "GET", path).status == 200)
+            got = shown[zone] = metric(c, "GET", path).json()
+            assert (got["id"], got["project_id"], got["user_id"]) == (ident, c.project_id, c.user_id)
+            assert got["display_name"] == f"metering-{RUN}-told-{zone}" and got["ended_at"] is None
+            cores = wait("no measure", lambda path=path: metric(c, "GET", f"{path}/metric/vcpus/measures").json())
+            assert {value for _, _, value in cores} == {1.0}
+            assert metric(other, "GET", path).status in (403, 404)
+        found = metric(c, "POST", "/v1/search/resource/instance", {"like": {"display_name": f"metering-{RUN}-told-%"}}).json()
+        assert {row["id"] for row in found} == set(servers.values())
+        search = {"in": {"id": list(servers.values())}}
+        body = {"operations": "(aggregate sum (metric vcpus mean))", "resource_type": "instance", "search": search}
+        total = wait("no sum", lambda: metric(c, "POST", "/v1/aggregates", body).json()["measures"]["aggregated"])
+        assert max(value for _, _, value in total) <= len(servers)
+    finally:
+        for ident in servers.values():
+            c("compute", "DELETE", f"/servers/{ident}")
+        c("image", "DELETE", f"/v2/images/{used}")
+    for ident in servers.values():
+        path = f"/v1/resource/instance/{ident}"
+        wait("it has not ended", lambda path=path: metric(c, "GET", path).json()["ended_at"])
+        assert ident not in {row["id"] for row in metric(other, "GET", "/v1/resource/instance").json()}
 
 
 def test_a_bulk_delete_counts_what_went_at_all_sites(clouds: dict[str, Cloud], measured: Measured) -> None:
