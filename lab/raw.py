@@ -124,6 +124,7 @@ def raw(url: str, method: str, *, body: bytes | None = None, headers: dict[str, 
     try:
         connection.request(method, target, body=body, headers=headers or {})
         r = connection.getresponse()
-        return Answer(r.status, {k.lower(): v for k, v in r.getheaders()}, r.read())
+        # what is there more than once is joined, as RFC 9110 lets a client do
+        return Answer(r.status, {k.lower(): r.getheader(k) or "" for k, _ in r.getheaders()}, r.read())
     finally:
         connection.close()

@@ -2,54 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
 
-from playwright.sync_api import Browser, Error, Locator, Page, Response, TimeoutError, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, expect
 
+from lab.browser.screen import PATIENCE, Screen
 from lab.data import PASSWORD
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
-PATIENCE = 60_000
-"""Milliseconds a page may take: many colleagues share a small machine."""
 COMPLAINTS = ".alert-danger, .alert-error"
 GOOD_NEWS = ".messages .alert-success, .messages .alert-info"
 PANELS = "#sidebar-accordion a[href], .sidebar a[href]"
-PROBLEM = 500
-"""From this status on, what a page fetched is a problem even if it says nothing."""
 
 
-@dataclass
-class Report:
-    """What was seen."""
+class Horizon(Screen):
+    """One user's Horizon."""
 
-    pages: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-
-
-class Horizon:
-    """One user's browser."""
-
-    def __init__(self, page: Page, url: str, pictures: Path | None = None) -> None:
-        """``pictures``: a folder for screenshots; none are taken without."""
-        self.page, self.url, self.pictures, self.report = page, url, pictures, Report()
-        page.set_default_timeout(PATIENCE)
-        page.set_default_navigation_timeout(PATIENCE)
-        page.on("response", self._fetched)
-        page.on("pageerror", lambda error: self.problem(f"script error: {error.message[:200]}"))
-
-    def problem(self, what: str) -> None:
-        """Write down what is wrong on the page that is open."""
-        self.report.problems.append(f"{urlsplit(self.page.url).path}: {what}")
-
-    def _fetched(self, response: Response) -> None:
-        if response.status >= PROBLEM:
-            self.problem(f"{response.status} for {response.request.method} {urlsplit(response.url).path}")
+    wrong = COMPLAINTS
 
     def sign_in(self, user: str, password: str = PASSWORD) -> None:
         """By the form."""
@@ -60,40 +29,6 @@ class Horizon:
             self.page.fill("#id_domain", "Default")
         self.page.click("#loginBtn")
         self.page.wait_for_selector(PANELS, state="attached")
-
-    def visit(self, path: str) -> bool:
-        """Open a page, wait until it is quiet, and look for complaints. Whether it is a page at all."""
-        self.report.pages.append(path)
-        try:
-            answer = self.page.goto(urljoin(self.url, path), wait_until="load")
-        except Error as error:
-            self.problem(f"{path} does not open: {error.message.splitlines()[0]}")
-            return False
-        self.settle()
-        if answer is not None and answer.status >= 400:
-            self.problem(f"{path} answers {answer.status}")
-            return False
-        self.complaints(path)
-        return True
-
-    def settle(self) -> None:
-        """Wait for what the page fetches by itself."""
-        with contextlib.suppress(TimeoutError):  # some pages poll for ever
-            self.page.wait_for_load_state("networkidle", timeout=8000)
-
-    def complaints(self, where: str) -> None:
-        """Toasts and messages of failure."""
-        for toast in self.page.locator(COMPLAINTS).all():
-            if toast.is_visible():
-                self.problem(f"{where} complains: {' '.join(toast.inner_text().split())[:300]}")
-
-    def picture(self, name: str, at: str = "h1") -> None:
-        """What is in the window, from the top of something on, without the mouse over anything."""
-        if self.pictures:
-            self.page.mouse.move(0, 0)
-            self.page.evaluate("at => document.querySelector(at)?.scrollIntoView({block: at == 'h1' ? 'end' : 'start'})", at)
-            self.page.wait_for_timeout(500)  # what is being faded in
-            self.page.screenshot(path=self.pictures / f"{name}.png")
 
     def cell(self, text: str) -> Locator:
         """The cells that have this text and no other."""
@@ -180,17 +115,6 @@ class Horizon:
 
 def _whole(text: str) -> re.Pattern[str]:
     return re.compile(rf"^\s*{re.escape(text)}\s*$")
-
-
-@contextlib.contextmanager
-def chromium() -> Iterator[Browser]:
-    """Debian's browser without a window. One at a time: Playwright's synchronous half has one loop per thread."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(FLAGS))
-        try:
-            yield browser
-        finally:
-            browser.close()
 
 
 def signed_in(browser: Browser, url: str, user: str, *, password: str = PASSWORD, pictures: Path | None = None) -> Horizon:

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 from playwright.sync_api import expect
 
 from lab.browser.crawl import crawl
-from lab.browser.horizon import PATIENCE, Horizon
+from lab.browser.horizon import Horizon
+from lab.browser.screen import PATIENCE
 from lab.data import EXTERNAL_CIDR
 from lab.raw import Answer, Cloud
 

@@ -18,7 +18,8 @@ import pytest
 from lab.addons import kind
 from lab.browser import operator, tenant
 from lab.browser.crawl import crawl
-from lab.browser.horizon import CHROMIUM, chromium, signed_in
+from lab.browser.horizon import signed_in
+from lab.browser.screen import CHROMIUM, chromium
 from lab.data import PASSWORD as ADMINS
 from tests.lab.rest import Cloud
 from tests.stories.world import PASSWORD, lab_world
