@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 import uuid
 from collections import Counter
@@ -11,7 +12,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab import heat
-from tests.lab.rest import Cloud
+from tests.lab.conftest import GATEWAY
+from tests.lab.rest import Cloud, raw
 
 HALF = int(os.environ.get("CASCADE_LAB_LONG", "0") or 0)
 """Servers in each zone; documented figures are of 50."""
@@ -43,18 +45,31 @@ def image(tenant: Cloud) -> Iterator[str]:
 
 def test_one_stack_of_a_hundred_servers(tenant: Cloud, clouds: dict[str, Cloud], image: str) -> None:
     """All become ACTIVE, half of them in each zone, and nothing stays of them."""
-    begun = time.monotonic()
+    begun, calls = time.monotonic(), _calls()
     name = f"many-{uuid.uuid4().hex[:8]}"
     stack = heat.create(tenant, name, "many.yaml", minutes=40, image=image, half=HALF)
     try:
         stack.ended("CREATE_COMPLETE", SECONDS)
-        created = time.monotonic() - begun
+        created, made = time.monotonic() - begun, _calls() - calls
         ids = {ident for kind, ident in stack.seen if kind == "OS::Nova::Server"}
         rows = [row for row in tenant("compute", "GET", "/servers/detail", limit=1000).json()["servers"] if row["id"] in ids]
         found = Counter((row["OS-EXT-AZ:availability_zone"], row["status"]) for row in rows)
         assert found == {("paris", "ACTIVE"): HALF, ("tokyo", "ACTIVE"): HALF}
     finally:
-        begun = time.monotonic()
+        begun, calls = time.monotonic(), _calls()
         stack.delete(SECONDS)
+        deleted, gone = time.monotonic() - begun, _calls() - calls
     assert heat.left(stack, clouds) == []
-    print(f"\n{2 * HALF} servers: made in {created:.0f} s, deleted in {time.monotonic() - begun:.0f} s")
+    for what, seconds, asked in (("made", created, made), ("deleted", deleted, gone)):
+        print(f"\n{2 * HALF} servers {what} in {seconds:.0f} s, {asked.total()} calls to the gateway:")
+        print("\n".join(f"  {count} {service} {method} {row}" for (service, method, row), count in asked.most_common(12)))
+
+
+def _calls() -> Counter[tuple[str, str, str]]:
+    """What the gateway has been asked until now, by whomever: service, method, row of the table."""
+    text = raw(f"http://127.0.0.1:{GATEWAY}/metrics", "GET").body.decode()
+    found: Counter[tuple[str, str, str]] = Counter()
+    for labels, count in re.findall(r"^cascade_requests_total\{(.*)\} (\S+)$", text, re.M):
+        named = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+        found[named["service"], named["method"], named["row"]] += int(float(count))
+    return found
