@@ -86,10 +86,12 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 # -- logs --------------------------------------------------------------------------------------------------------------
 
 CUT = "***"
-_SECRET_KEY = re.compile(
-    r"(?i)^(.*[-_.])?(token|password|passwd|secret|adminpass|admin_pass|authorization|cookie|private_key|master_key|passcode"
-    r"|x-auth-token|x-subject-token|x-service-token|x-storage-token|auth_key|connection_info|user_data)$"
-)
+_WORDS = (
+    "token", "password", "passwd", "secret", "adminpass", "admin_pass", "authorization", "cookie", "private_key", "master_key",
+    "passcode", "auth_key", "connection_info", "user_data",
+)  # fmt: skip
+"""A key that is one of these, or ends with one, names a secret."""
+_SECRET_KEY = re.compile(rf"(?i)^(.*[-_.])?({'|'.join(_WORDS)})$")
 _SECRET_TEXT = (
     (re.compile(r"gAAAA[A-Za-z0-9_=-]{20,}"), CUT),  # Fernet tokens
     (re.compile(r"eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+"), CUT),  # JWS tokens
@@ -98,13 +100,37 @@ _SECRET_TEXT = (
     (re.compile(r"(?i)((?:password|adminpass|secret)['\"]?\s*[:=]\s*['\"]?)[^'\"\s,}&]+"), r"\1" + CUT),
 )
 
-_SUSPICIOUS = re.compile(r"(?i)gAAAA|eyJ|:/|token|password|adminpass|secret")
-"""Without one of these nothing above can match; almost no value has one."""
+_SUSPICIOUS = (*_WORDS, "gaaaa", "eyj", ":/")
+"""Without one of these, in whatever case, nothing above can match; almost no line has one."""
+_FLAT = frozenset({str, int, float, bool, type(None)})
+
+
+class _Line(str):
+    """A line as it is to be written."""
+
+    __slots__ = ()
+
+
+def line(logger: Any, method: str, event: MutableMapping[str, Any]) -> _Line:
+    """The last processor: one line of JSON. No token and no password leaves this process through a log."""
+    if all(type(v) in _FLAT or (type(v) is list and all(type(one) is str for one in v)) for v in event.values()):
+        text = _dumps(event)
+        lowered = text.lower()
+        if not any(word in lowered for word in _SUSPICIOUS):
+            return _Line(text)
+    return _Line(_dumps(redact(logger, method, event)))
 
 
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """The last processor before rendering: no token and no password leaves this process through a log."""
+    """An event in which every secret is cut out, wherever it stands."""
     return {k: CUT if v and _secret(k) else _clean(v) for k, v in event.items()}
+
+
+class _Formatter(structlog.stdlib.ProcessorFormatter):
+    """Lines of ours are finished; what libraries log takes the long way."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return record.msg if isinstance(record.msg, _Line) else super().format(record)
 
 
 @lru_cache(maxsize=1024)
@@ -114,8 +140,6 @@ def _secret(key: str) -> bool:
 
 def _clean(value: Any, depth: int = 0) -> Any:
     if isinstance(value, str):
-        if not _SUSPICIOUS.search(value):
-            return value
         for pattern, instead in _SECRET_TEXT:
             value = pattern.sub(instead, value)
         return value
@@ -144,13 +168,11 @@ def setup(*, log_file: str | None = None, level: str = "info") -> None:
         structlog.processors.format_exc_info,
     ]
     structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[structlog.stdlib.filter_by_level, *shared, line],
         logger_factory=structlog.stdlib.LoggerFactory(), wrapper_class=structlog.stdlib.BoundLogger, cache_logger_on_first_use=True,
     )  # fmt: skip
-    formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared,
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, redact, structlog.processors.JSONRenderer(_dumps)],
-    )
+    formatter = _Formatter(foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, line])
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # no line says them
     handler = logging.handlers.WatchedFileHandler(log_file) if log_file else logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     root = logging.getLogger()
@@ -161,5 +183,5 @@ def setup(*, log_file: str | None = None, level: str = "info") -> None:
     logging.getLogger("cascade").setLevel(level.upper())
 
 
-def _dumps(event: Any, **_: Any) -> str:
+def _dumps(event: Any) -> str:
     return msgspec.json.encode(event).decode()

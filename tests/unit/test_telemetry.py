@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import structlog
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cascade import telemetry
 
@@ -31,9 +33,27 @@ FERNET = "gAAAAABm" + "x" * 60
     ],
 )
 def test_secrets_are_cut(event: dict[str, object]) -> None:
-    text = repr(telemetry.redact(None, "info", event))
-    assert "hunter2" not in text and "gAAAA" not in text and "'short'" not in text
-    assert telemetry.CUT in text
+    for text in (repr(telemetry.redact(None, "info", event)), telemetry.line(None, "info", event)):
+        assert "hunter2" not in text and "gAAAA" not in text and "'short'" not in text and '"short"' not in text
+        assert telemetry.CUT in text
+
+
+@given(st.sampled_from(telemetry._WORDS), st.sampled_from(["", "X-", "my_", "os."]), st.booleans(), st.text(min_size=1, max_size=9))
+def test_a_key_that_names_a_secret_is_seen_in_a_line(word: str, before: str, upper: bool, value: str) -> None:
+    key = before + (word.upper() if upper else word)
+    assert json.loads(telemetry.line(None, "info", {"event": "x", key: value}))[key] == telemetry.CUT
+
+
+def test_a_line_holds_what_was_said() -> None:
+    event = {
+        "event": 'quoted "x" \\ é',
+        "seconds": 0.5,
+        "asked": ["paris", "hub"],
+        "none": None,
+        "where": Path("/x"),
+        "ids": {1: (2,)},
+    }
+    assert json.loads(telemetry.line(None, "info", dict(event))) == {**event, "where": "PosixPath('/x')", "ids": {"1": [2]}}
 
 
 def test_what_is_no_secret_stays() -> None:
