@@ -12,6 +12,8 @@ from urllib.parse import parse_qsl, unquote
 from cascade.model.errors import WEBOB, Fault
 from cascade.tables import passed
 
+SKIPPED = frozenset({"metric"})
+"""Services to which an empty segment is none: gnocchiclient writes some, and Gnocchi skips them."""
 STRICT = frozenset({"compute", "volume", "image", "placement"})
 """Services to which ``/servers/`` is not ``/servers`` but unknown."""
 SERVICES = ("identity", "compute", "volume", "network", "image", "placement", "metric", *passed.BODIES, "cascade")
@@ -30,6 +32,7 @@ _DROPPED_PREFIXES = (
     "x-forwarded-", "x-identity", "x-roles", "x-project", "x-user", "x-domain", "x-service-", "x-system", "x-cascade-",
 )  # fmt: skip
 _BAD = re.compile(r"%2f|%5c|%00|%0[ad]|%2e|\\|[\x00-\x20\x7f]", re.IGNORECASE)
+_EMPTY = re.compile("/{2,}")
 _ESCAPE = re.compile(r"%(..?)?")
 _HEX = re.compile(r"[0-9A-Fa-f]{2}")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_~")
@@ -67,6 +70,8 @@ def split_target(target: str) -> tuple[str, str, list[tuple[str, str]]]:
     if _BAD.search(path):
         raise _NotAPath(service)
     inner = _plain(inner, service)
+    if service in SKIPPED:
+        inner = _EMPTY.sub("/", inner)
     stripped = inner.rstrip("/")
     segments = stripped.split("/")[1:] if stripped else []
     if any(s in ("", ".", "..") or unquote(s) in (".", "..") for s in segments):

@@ -53,6 +53,11 @@ def test_a_path_has_one_spelling() -> None:
     assert split_target("/network/v2.0/n%65tworks/%C3%A9%20%3A")[1] == "/v2.0/networks/%C3%A9%20%3A"
 
 
+def test_gnocchi_skips_what_is_empty() -> None:
+    """gnocchiclient changes archive policies and their rules under such paths."""
+    assert split_target("/metric/v1/archive_policy//low")[:2] == ("metric", "/v1/archive_policy/low")
+
+
 def test_a_thousand_filters() -> None:
     assert len(split_target("/network/v2.0/ports?" + "&".join(f"id={n}" for n in range(1500)))[2]) == 1500
 
