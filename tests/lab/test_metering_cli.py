@@ -210,7 +210,7 @@ class Side:
         self.clis = {"demo": Cli(demo), "admin": Cli(admin)}
         ids = {name: str(uuid.uuid4()) for name in ("r", "gone", "gone2")}
         self.facts = {"p": f"cli-{uuid.uuid4().hex[:8]}", "tmp": str(tmp), "m": "", **ids}
-        self.tmp, self.demo = tmp, demo
+        self.tmp, self.demo, self.admin = tmp, demo, admin
         tmp.mkdir()
 
     def said(self, script: str) -> list[tuple[str, Any]]:
@@ -287,6 +287,8 @@ def test_wrong_words_end_in_the_sites_own_error(sides: dict[str, Side]) -> None:
 def test_what_was_made_goes(sides: dict[str, Side]) -> None:
     _, other = _compared(sides, AFTER)
     assert not other, "\n".join(other)
-    for side in sides.values():  # a policy goes when metricd has taken away the last metric
+    for side in sides.values():  # a policy goes when metricd has taken away the last metric, that of no resource any more included
+        for row in metric(side.admin, "GET", "/v1/metric", archive_policy_name=side.facts["p"]).json():
+            metric(side.admin, "DELETE", f"/v1/metric/{row['id']}")
         command = f"archive-policy delete {side.facts['p']}"
         wait("the policy is still used", lambda cli=side.clis["admin"], line=command: not cli(line)[0])
