@@ -18,7 +18,7 @@ from lab.addons import metering
 from lab.data import SITES
 from tests.lab.conftest import STATE
 from tests.lab.gateway import Gateway
-from tests.lab.metering import MISSING, RUNS, ZONES, metric
+from tests.lab.metering import MISSING, RUNS, ZONES, metric, wait
 from tests.lab.rest import Cloud
 
 pytestmark = pytest.mark.skipif(not RUNS, reason=MISSING)
@@ -137,7 +137,8 @@ def r(clouds: dict[str, Cloud], tmp_path_factory: pytest.TempPathFactory) -> Ite
             metric(admin, "DELETE", f"/v1/resource/generic/{ident}")
         for volume in rig.volumes.values():
             rig.demo("volume", "DELETE", f"/volumes/{volume}")
-        metric(admin, "DELETE", f"/v1/archive_policy/{POLICY}")
+        # metricd takes the metrics away, and until then they use it
+        wait("the policy is still used", lambda: metric(admin, "DELETE", f"/v1/archive_policy/{POLICY}").status == 204)
     finally:
         gateway.stop()
         for one in between.values():
