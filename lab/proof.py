@@ -1,14 +1,15 @@
 """A site's upgrade proven: tenants work elsewhere all the while, and find what they have at the site as they left it."""
 
+import os
 import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from lab import upgrade, wires
+from lab import services, upgrade, wires
 from lab.data import SITES, Identity
 from lab.data import Cloud as Site
 from lab.endpoints import endpoint
@@ -19,6 +20,7 @@ from lab.report import LabError, say, step
 
 QUIET = 30.0
 """Seconds of load before and after, to compare with."""
+_LAST = 19
 LOST = 2
 """Pings of minutes that may be lost: the machine is small and busy."""
 
@@ -40,7 +42,8 @@ def run(state: State, site: Site, to: str) -> None:
         with step(f"tenants work in {elsewhere}"):
             time.sleep(QUIET)
         load.phase("during")
-        upgrade.upgrade(state, site, to)
+        with _on_its_own(state, site):
+            upgrade.upgrade(state, site, to)
         load.phase("after")
         with step(f"tenants work in {elsewhere}"):
             time.sleep(QUIET)
@@ -56,6 +59,21 @@ def run(state: State, site: Site, to: str) -> None:
     _expect(to in (row["release"] or "").split(", "), f"Cascade takes {site.name} for {row['release']}")
     with step("everything deleted"):
         undo.close()
+
+
+@contextmanager
+def _on_its_own(state: State, site: Site) -> Iterator[None]:
+    """What is done at the site takes no CPU from the others while it lasts: in life it is done on machines of its own.
+
+    Twenty-seven services that start at once take both cores else, and it is the other site's Neutron that is late.
+    """
+    os.setpriority(os.PRIO_PROCESS, 0, _LAST)  # of this thread and what it starts, not of the load's threads
+    try:
+        yield
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
+        for pid in filter(None, (proc.pid() for proc in services.procs(state, site))):
+            os.setpriority(os.PRIO_PGRP, pid, 0)
 
 
 def _judge(load: Load, away: str) -> None:
