@@ -26,7 +26,7 @@ LOST = 2
 
 
 def run(state: State, site: Site, to: str) -> None:
-    """Upgrade a site under load. Raises LabError for the first thing that is not as it should be."""
+    """Upgrade a site under load. Raises LabError for the first thing that is not as it should be, for what tenants saw at last."""
     elsewhere = next(s.name for s in SITES.values() if s.name != site.name and s.identity is Identity.MAPPED)
 
     def account() -> Cloud:
@@ -50,7 +50,6 @@ def run(state: State, site: Site, to: str) -> None:
     finally:
         load.stop()
         load.tell()
-    _judge(load, site.name)
     if packets:
         packets()
     _still_used(tenant, undo, stage, site.name)
@@ -59,6 +58,7 @@ def run(state: State, site: Site, to: str) -> None:
     _expect(to in (row["release"] or "").split(", "), f"Cascade takes {site.name} for {row['release']}")
     with step("everything deleted"):
         undo.close()
+    _judge(load, site.name)
 
 
 @contextmanager
