@@ -72,14 +72,7 @@ async def gather(
 
 def said(missing: list[str], req: Request) -> dict[str, str]:
     """Headers of an answer that is nobody's alone."""
-    headers = {MISSING: ",".join(missing)} if missing and req.caller.is_admin else {}
-    if req.version and req.service == "compute":
-        headers |= {
-            "OpenStack-API-Version": f"compute {req.version}",
-            "X-OpenStack-Nova-API-Version": req.version,
-            "Vary": "OpenStack-API-Version",
-        }
-    return headers
+    return {MISSING: ",".join(missing)} if missing and req.caller.is_admin else {}
 
 
 async def concatenated(
