@@ -6,6 +6,7 @@ deep below still says whose request it was. Whatever looks like a credential is 
 
 from __future__ import annotations
 
+import json
 import logging
 import logging.handlers
 import re
@@ -184,4 +185,7 @@ def setup(*, log_file: str | None = None, level: str = "info") -> None:
 
 
 def _dumps(event: Any) -> str:
-    return msgspec.json.encode(event).decode()
+    try:
+        return msgspec.json.encode(event).decode()
+    except UnicodeEncodeError:  # bytes of an address that are no text, which a client may send: escaped as they are
+        return json.dumps(event, default=repr)

@@ -61,6 +61,12 @@ def test_what_is_no_secret_stays() -> None:
     assert telemetry.redact(None, "info", dict(event)) == event
 
 
+def test_bytes_that_are_no_text_are_no_reason_to_fail() -> None:
+    """An address may hold them, and the line of a request is written when all else is done."""
+    for path in ("/compute/\udcff", "/token/\udcff"):
+        assert json.loads(telemetry.line(None, "info", {"event": "request", "path": path}))["path"] == path
+
+
 @pytest.fixture
 def lines(tmp_path: Path):
     """Set up logging to a file; gives a function that reads it."""
