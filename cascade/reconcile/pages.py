@@ -59,7 +59,8 @@ async def pages(
     """The same, one page in memory at a time, in the service's own order; asked as the service account.
 
     A refusal (4xx) of the first page means that the service has no such kind: no pages. The row a page ended with may be gone
-    when the next is asked for, and is no marker then: the one before it is. ``timeout`` (seconds) is of each page.
+    when the next is asked for, and is no marker then: the one before it is. A list that ignores markers gives the same rows
+    again: that is its end. ``timeout`` (seconds) is of each page.
     Raises SiteError: half a list is none.
     """
     markers: list[str] = []
@@ -75,6 +76,8 @@ async def pages(
             raise BadReply(target, f"{path}: {reply.status} {reply.body[:300]!r}")
         doc = reply.json()
         rows = doc[collection]
+        if rows and str(rows[-1]["id"]) in markers:
+            return
         if rows:
             yield rows
         # The names of the keys with the links follow no rule (``group_links``). Neutron names a previous page beside the next.

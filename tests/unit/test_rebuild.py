@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -34,6 +35,7 @@ class South:
         self.lists: list[str] = []
         self.gone: dict[str, str] = {}
         """Marker -> the row that goes before it is used."""
+        self.heeds_markers = True
 
     async def call(self, target: str, service: str, method: str, path: str, *, params: Any = (), **_: Any) -> Reply:
         asked = dict(params)
@@ -44,7 +46,7 @@ class South:
         key = {"/v2/images": "images"}.get(path) or path.removeprefix("/v2.0/").removesuffix("/detail").strip("/").replace("-", "_")
         if marker in self.gone:
             rows[:] = [r for r in rows if r["id"] != self.gone[marker]]
-        if marker is not None:
+        if marker is not None and self.heeds_markers:
             at = next((n for n, r in enumerate(rows) if r["id"] == marker), None)
             if at is None:
                 return reply_of(404, {})
@@ -101,6 +103,17 @@ async def test_a_site_with_a_lower_limit(store: Store, limit: int, monkeypatch: 
     south.rows["/v2.0/ports"] = [port(n) for n in range(10)]
     await rebuilt(store, south)
     assert len(await ports(store)) == 10
+
+
+async def test_a_list_that_ignores_markers_ends(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the same page for ever."""
+    monkeypatch.setattr(pages, "PAGE", 4)
+    south = South()
+    south.heeds_markers = False
+    south.rows["/v2.0/ports"] = [port(n) for n in range(4)]
+    async with asyncio.timeout(10):
+        await rebuilt(store, south)
+    assert len(await ports(store)) == 4 and south.lists.count("/v2.0/ports") == 2
 
 
 async def test_a_marker_that_goes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
